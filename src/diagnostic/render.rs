@@ -1,0 +1,129 @@
+//! Diagnostics as text, drawn by miette.
+
+use std::fmt;
+
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource};
+
+use super::{Diagnostic, Severity};
+use crate::source::{FileId, SourceMap};
+
+/// Draws one diagnostic, with unicode boxes and without colour unless `colour` is set.
+pub fn render(diagnostic: &Diagnostic, sources: &SourceMap, colour: bool) -> String {
+    let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
+    let mut out = String::new();
+    let report = Report::new(diagnostic, sources);
+    if handler.render_report(&mut out, &report).is_err() {
+        out.push_str(&diagnostic.message);
+    }
+    out
+}
+
+/// Draws several, one after another.
+pub fn render_all(diagnostics: &[Diagnostic], sources: &SourceMap, colour: bool) -> String {
+    diagnostics.iter().map(|d| render(d, sources, colour)).collect::<Vec<_>>().join("\n")
+}
+
+/// One diagnostic as miette sees it: the labels of one file, and a related report per further file.
+struct Report {
+    code: String,
+    severity: Severity,
+    message: String,
+    help: Option<String>,
+    source: Option<NamedSource<String>>,
+    labels: Vec<LabeledSpan>,
+    related: Vec<Report>,
+}
+
+impl Report {
+    fn new(d: &Diagnostic, sources: &SourceMap) -> Report {
+        let mut files: Vec<FileId> = Vec::new();
+        for label in &d.labels {
+            if sources.get(label.span.file).is_some() && !files.contains(&label.span.file) {
+                files.push(label.span.file);
+            }
+        }
+        let part = |file: FileId, first: bool| {
+            let labels = d.labels.iter().enumerate().filter(|(_, l)| l.span.file == file).map(|(i, l)| {
+                let range = l.span.start as usize..(l.span.end.max(l.span.start)) as usize;
+                let text = (!l.text.is_empty()).then(|| l.text.clone());
+                if i == 0 && first {
+                    LabeledSpan::new_primary_with_span(text, range)
+                } else {
+                    LabeledSpan::new_with_span(text, range)
+                }
+            });
+            let source = sources.get(file).map(|f| NamedSource::new(&f.name, f.text.clone()));
+            (labels.collect::<Vec<_>>(), source)
+        };
+        let (labels, source) = files.first().map_or((Vec::new(), None), |f| part(*f, true));
+        let related = files.iter().skip(1).map(|f| {
+            let (labels, source) = part(*f, false);
+            Report {
+                code: String::new(),
+                severity: Severity::Info,
+                message: "the other place".into(),
+                help: None,
+                source,
+                labels,
+                related: Vec::new(),
+            }
+        });
+        let mut help: Vec<String> = d.notes.iter().map(|n| format!("note: {n}")).collect();
+        help.extend(d.help.clone());
+        Report {
+            code: d.code.to_string(),
+            severity: d.severity,
+            message: d.message.clone(),
+            help: (!help.is_empty()).then(|| help.join("\n")),
+            source,
+            labels,
+            related: related.collect(),
+        }
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Report {}
+
+impl miette::Diagnostic for Report {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        (!self.code.is_empty()).then(|| Box::new(&self.code) as Box<dyn fmt::Display>)
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.severity {
+            Severity::Info => miette::Severity::Advice,
+            Severity::Warning => miette::Severity::Warning,
+            Severity::Error => miette::Severity::Error,
+        })
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|h| Box::new(h) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        self.source.as_ref().map(|s| s as &dyn miette::SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        (!self.labels.is_empty()).then(|| Box::new(self.labels.iter().cloned()) as Box<dyn Iterator<Item = _>>)
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
+        (!self.related.is_empty())
+            .then(|| Box::new(self.related.iter().map(|r| r as &dyn miette::Diagnostic)) as Box<dyn Iterator<Item = _>>)
+    }
+}

@@ -1,0 +1,3 @@
+//! Text to tree and back: the pest grammar, the parser that never fails, the syntax tree, the formatter.
+
+pub mod ast;
