@@ -1,1 +1,105 @@
-//! (to be written)
+//! The primitive operations. One file per primitive (or per family that shares one rule): its signature in
+//! the language, its shape rule, its gradient rule, its evaluation.
+//!
+//! An operation is a value of [`Op`] with static attributes. [`Primitive`] is what each gives. Operations
+//! are put into a graph through [`Emit`], so that this module knows nothing of graphs.
+
+pub mod args;
+pub mod error;
+pub mod primitive;
+pub mod structure;
+
+mod binary;
+mod unary;
+
+pub use args::{Arg, ArgKind, Args, ParamSignature, Signature};
+pub use error::OpError;
+pub use primitive::{Emit, EvalContext, GradContext, NodeId, Primitive};
+pub use structure::{Column, Const, Input, Loop, LoopInput, Parameter, Project, Table};
+
+pub use binary::Binary;
+pub use unary::Unary;
+
+use serde::{Deserialize, Serialize};
+
+use crate::shape::{Dim, Type};
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// An operation with its static attributes.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        pub enum Op {
+            $($(#[$doc])* $name($name),)*
+        }
+
+        $(impl From<$name> for Op {
+            fn from(op: $name) -> Op {
+                Op::$name(op)
+            }
+        })*
+
+        impl Primitive for Op {
+            fn name(&self) -> &'static str {
+                match self { $(Op::$name(op) => op.name(),)* }
+            }
+            fn infer(&self, inputs: &[&Type]) -> Result<Type, OpError> {
+                match self { $(Op::$name(op) => op.infer(inputs),)* }
+            }
+            fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
+                match self { $(Op::$name(op) => op.grad(cx),)* }
+            }
+            fn eval(
+                &self,
+                cx: &EvalContext<'_>,
+                inputs: &[candle_core::Tensor],
+            ) -> candle_core::Result<candle_core::Tensor> {
+                match self { $(Op::$name(op) => op.eval(cx, inputs),)* }
+            }
+            fn label(&self) -> String {
+                match self { $(Op::$name(op) => op.label(),)* }
+            }
+            fn flops(&self, inputs: &[&Type], output: &Type) -> f64 {
+                match self { $(Op::$name(op) => op.flops(inputs, output),)* }
+            }
+            fn scratch_bytes(&self, inputs: &[&Type], output: &Type) -> f64 {
+                match self { $(Op::$name(op) => op.scratch_bytes(inputs, output),)* }
+            }
+            fn is_view(&self, inputs: &[&Type]) -> bool {
+                match self { $(Op::$name(op) => op.is_view(inputs),)* }
+            }
+            fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim) {
+                match self { $(Op::$name(op) => op.map_dims(f),)* }
+            }
+        }
+    };
+}
+
+ops! {
+    // Structure: the executor treats these itself.
+    /// An input of the graph.
+    Input,
+    /// A weight or a state.
+    Parameter,
+    /// A number.
+    Const,
+    /// A static array of numbers.
+    Table,
+    /// A run-time loop over a region.
+    Loop,
+    /// An input of a loop body.
+    LoopInput,
+    /// A per-step number of a loop body.
+    Column,
+    /// One output of a loop.
+    Project,
+    // Elementwise.
+    /// A function of one element.
+    Unary,
+    /// A function of two elements, broadcast.
+    Binary,
+}
+
+/// Every operation as the language calls it, in alphabetical order of families.
+pub fn signatures() -> impl Iterator<Item = &'static Signature> {
+    [unary::SIGNATURES, binary::SIGNATURES].into_iter().flatten()
+}

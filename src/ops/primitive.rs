@@ -1,0 +1,138 @@
+//! What every operation gives, and what it is given.
+
+use candle_core::{Device, Tensor};
+
+use super::{Binary, Const, Op, OpError, Unary};
+use crate::shape::{DType, Dim, Type};
+
+/// A node of a region.
+pub type NodeId = petgraph::graph::NodeIndex<u32>;
+
+/// One primitive operation.
+pub trait Primitive {
+    /// Its name, as in the language where it has one.
+    fn name(&self) -> &'static str;
+
+    /// The type of the output. Dimensions may be open; what cannot be decided about them is an error.
+    ///
+    /// # Errors
+    /// The inputs do not fit the operation.
+    fn infer(&self, inputs: &[&Type]) -> Result<Type, OpError>;
+
+    /// Emits the gradient with respect to each input, given that of the output (`cx.grad`). `None` where
+    /// there is none (integer inputs, or zero everywhere). A gradient has the shape of its input.
+    ///
+    /// # Errors
+    /// The operation has no gradient, with the reason.
+    fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError>;
+
+    /// Computes the output. Inputs are of the inferred types, on `cx.device`, and of any layout; the output
+    /// is of the inferred dtype and shape. The result of sample `k` (index of the first axis) must not
+    /// depend on the other samples, on their number, or on the number of threads.
+    ///
+    /// # Errors
+    /// Whatever candle reports; the executor names the node.
+    fn eval(&self, cx: &EvalContext<'_>, inputs: &[Tensor]) -> candle_core::Result<Tensor>;
+
+    /// The name with its main attributes, for drawings: `conv2d 4×4, stride 2`.
+    fn label(&self) -> String {
+        self.name().to_string()
+    }
+
+    /// Floating-point operations (a multiply-add counts as two); types are constant.
+    fn flops(&self, _inputs: &[&Type], output: &Type) -> f64 {
+        elements(output)
+    }
+
+    /// Bytes of temporary memory while it runs, beyond inputs and output; types are constant.
+    fn scratch_bytes(&self, _inputs: &[&Type], _output: &Type) -> f64 {
+        0.0
+    }
+
+    /// Whether the output shares the storage of the first input (a reshape of contiguous data, a permutation, …).
+    fn is_view(&self, _inputs: &[&Type]) -> bool {
+        false
+    }
+
+    /// Rewrites the dimensions among the attributes, when open dimensions get their values.
+    fn map_dims(&mut self, _f: &mut dyn FnMut(&Dim) -> Dim) {}
+}
+
+/// Number of elements of a type, open names counting as 1.
+pub fn elements(ty: &Type) -> f64 {
+    ty.shape.iter().map(|d| d.eval_with(1) as f64).product()
+}
+
+/// Where operations are put. A graph's builder is one.
+pub trait Emit {
+    /// Adds a node.
+    ///
+    /// # Errors
+    /// The inputs do not fit the operation.
+    fn emit(&mut self, op: Op, inputs: &[NodeId]) -> Result<NodeId, OpError>;
+
+    /// The type of a node's (first) output.
+    fn ty(&self, node: NodeId) -> &Type;
+
+    /// A number of that dtype, without dimensions.
+    ///
+    /// # Errors
+    /// None in practice.
+    fn scalar(&mut self, value: f64, dtype: DType) -> Result<NodeId, OpError> {
+        self.emit(Const { value, dtype }.into(), &[])
+    }
+
+    /// An elementwise function.
+    ///
+    /// # Errors
+    /// A wrong dtype.
+    fn unary(&mut self, op: Unary, x: NodeId) -> Result<NodeId, OpError> {
+        self.emit(op.into(), &[x])
+    }
+
+    /// An elementwise function of two, broadcast.
+    ///
+    /// # Errors
+    /// Shapes that do not broadcast, or different dtypes.
+    fn binary(&mut self, op: Binary, a: NodeId, b: NodeId) -> Result<NodeId, OpError> {
+        self.emit(op.into(), &[a, b])
+    }
+
+    /// An elementwise function of a tensor and a number of its dtype.
+    ///
+    /// # Errors
+    /// A wrong dtype.
+    fn binary_scalar(&mut self, op: Binary, a: NodeId, b: f64) -> Result<NodeId, OpError> {
+        let dtype = self.ty(a).dtype;
+        let b = self.scalar(b, dtype)?;
+        self.emit(op.into(), &[a, b])
+    }
+}
+
+/// What a gradient rule works with.
+pub struct GradContext<'a> {
+    /// Where the rule emits.
+    pub to: &'a mut dyn Emit,
+    /// The node's inputs.
+    pub inputs: &'a [NodeId],
+    /// The node's output.
+    pub output: NodeId,
+    /// The gradient of the output.
+    pub grad: NodeId,
+}
+
+/// What an evaluation works with, beside its inputs.
+pub struct EvalContext<'a> {
+    /// Where the tensors are.
+    pub device: &'a Device,
+    /// The inferred type of the output, all dimensions constant.
+    pub output: &'a Type,
+    /// The key of the run: `--seed`.
+    pub seed: u64,
+    /// Index of the present step of the innermost `loop`, with outer loops folded in (0 outside).
+    pub loop_step: u32,
+    /// The training step (0 outside training).
+    pub step: u32,
+    /// The index of the first sample of the batch, for replaying a sample or a shard by itself.
+    pub first_sample: u32,
+}
