@@ -7,6 +7,7 @@ pub mod data;
 pub mod diagnostic;
 pub mod differentiate;
 pub mod elaborate;
+pub mod fs;
 pub mod graph;
 pub mod media;
 pub mod ops;
