@@ -5,12 +5,25 @@
 //! are put into a graph through [`Emit`], so that this module knows nothing of graphs.
 
 pub mod args;
+pub mod avg_pool;
+pub mod conv_spec;
 pub mod error;
+pub mod max_pool;
 pub mod primitive;
+pub mod resize;
 pub mod structure;
 
 mod binary;
+mod conv;
+mod conv_transpose;
+mod conv_weight_grad;
+mod kernels;
+mod matmul;
 mod unary;
+
+pub use avg_pool::{AvgPool, AvgPoolGrad, PoolSpec};
+pub use max_pool::{MaxPool, MaxPoolGrad, MaxPoolPick};
+pub use resize::{Resize, ResizeGrad, ResizeMode};
 
 pub use args::{Arg, ArgKind, Args, ParamSignature, Signature};
 pub use error::OpError;
@@ -18,6 +31,11 @@ pub use primitive::{Emit, EvalContext, GradContext, NodeId, Primitive};
 pub use structure::{Column, Const, Input, Loop, LoopInput, Parameter, Project, Table};
 
 pub use binary::Binary;
+pub use conv::Conv;
+pub use conv_spec::ConvSpec;
+pub use conv_transpose::ConvTranspose;
+pub use conv_weight_grad::ConvWeightGrad;
+pub use matmul::MatMul;
 pub use unary::Unary;
 
 use serde::{Deserialize, Serialize};
@@ -97,9 +115,43 @@ ops! {
     Unary,
     /// A function of two elements, broadcast.
     Binary,
+    // Products, convolutions, windows.
+    /// Matrix product.
+    MatMul,
+    /// Convolution.
+    Conv,
+    /// Transposed convolution.
+    ConvTranspose,
+    /// Gradient of a convolution's weight.
+    ConvWeightGrad,
+    /// Mean of windows.
+    AvgPool,
+    /// Its adjoint.
+    AvgPoolGrad,
+    /// Largest value of windows.
+    MaxPool,
+    /// The value of another tensor there.
+    MaxPoolPick,
+    /// Its adjoint.
+    MaxPoolGrad,
+    /// Resizing.
+    Resize,
+    /// Its adjoint.
+    ResizeGrad,
 }
 
 /// Every operation as the language calls it, in alphabetical order of families.
 pub fn signatures() -> impl Iterator<Item = &'static Signature> {
-    [unary::SIGNATURES, binary::SIGNATURES].into_iter().flatten()
+    [
+        avg_pool::SIGNATURES,
+        binary::SIGNATURES,
+        conv::SIGNATURES,
+        conv_transpose::SIGNATURES,
+        matmul::SIGNATURES,
+        max_pool::SIGNATURES,
+        resize::SIGNATURES,
+        unary::SIGNATURES,
+    ]
+    .into_iter()
+    .flatten()
 }
