@@ -13,12 +13,28 @@ pub mod primitive;
 pub mod resize;
 pub mod structure;
 
+mod arange;
+pub mod arg_sort;
 mod binary;
+pub mod cat;
 mod conv;
 mod conv_transpose;
 mod conv_weight_grad;
+pub mod expand;
+pub mod gather;
 mod kernels;
+mod layout;
 mod matmul;
+mod one_hot;
+pub mod pad;
+pub mod permute;
+pub mod philox;
+pub mod random;
+pub mod reshape;
+mod scatter_add;
+pub mod slice;
+pub mod take;
+pub mod torch_rng;
 mod unary;
 
 pub use avg_pool::{AvgPool, AvgPoolGrad, PoolSpec};
@@ -30,12 +46,25 @@ pub use error::OpError;
 pub use primitive::{Emit, EvalContext, GradContext, NodeId, Primitive};
 pub use structure::{Column, Const, Input, Loop, LoopInput, Parameter, Project, Table};
 
+pub use arange::Arange;
+pub use arg_sort::ArgSort;
 pub use binary::Binary;
+pub use cat::Cat;
 pub use conv::Conv;
 pub use conv_spec::ConvSpec;
 pub use conv_transpose::ConvTranspose;
 pub use conv_weight_grad::ConvWeightGrad;
+pub use expand::Expand;
+pub use gather::Gather;
 pub use matmul::MatMul;
+pub use one_hot::OneHot;
+pub use pad::{Pad, PadMode};
+pub use permute::Permute;
+pub use random::{Dist, Random};
+pub use reshape::Reshape;
+pub use scatter_add::{IndexAdd, ScatterAdd};
+pub use slice::Slice;
+pub use take::Take;
 pub use unary::Unary;
 
 use serde::{Deserialize, Serialize};
@@ -138,6 +167,37 @@ ops! {
     Resize,
     /// Its adjoint.
     ResizeGrad,
+    // Shape.
+    /// The same elements under another shape.
+    Reshape,
+    /// The axes in another order.
+    Permute,
+    /// Broadcasting to a shape.
+    Expand,
+    /// A range of an axis.
+    Slice,
+    /// Elements around a tensor.
+    Pad,
+    /// Tensors one after the other.
+    Cat,
+    // Indices.
+    /// An element per index along an axis.
+    Gather,
+    /// Elements added where an index says.
+    ScatterAdd,
+    /// Slices by an index.
+    Take,
+    /// Slices added where an index says.
+    IndexAdd,
+    /// Integers as indicator vectors.
+    OneHot,
+    /// The indices that sort an axis.
+    ArgSort,
+    // Sources.
+    /// 0, 1, 2, …
+    Arange,
+    /// Random numbers.
+    Random,
 }
 
 /// Every operation as the language calls it, in alphabetical order of families.
@@ -150,6 +210,18 @@ pub fn signatures() -> impl Iterator<Item = &'static Signature> {
         matmul::SIGNATURES,
         max_pool::SIGNATURES,
         resize::SIGNATURES,
+        arange::SIGNATURES,
+        arg_sort::SIGNATURES,
+        cat::SIGNATURES,
+        expand::SIGNATURES,
+        gather::SIGNATURES,
+        one_hot::SIGNATURES,
+        pad::SIGNATURES,
+        permute::SIGNATURES,
+        reshape::SIGNATURES,
+        scatter_add::SIGNATURES,
+        slice::SIGNATURES,
+        take::SIGNATURES,
         unary::SIGNATURES,
     ]
     .into_iter()

@@ -36,6 +36,11 @@ impl Dim {
         Dim { terms: BTreeMap::from([(vec![atom], 1)]) }
     }
 
+    /// Its terms: a sorted product of atoms (the empty product is 1) and its factor, which is not 0.
+    pub fn terms(&self) -> impl Iterator<Item = (&[Atom], i64)> {
+        self.terms.iter().map(|(m, f)| (m.as_slice(), *f))
+    }
+
     /// Its value, if it has no names.
     pub fn as_const(&self) -> Option<i64> {
         match self.terms.len() {

@@ -3,6 +3,7 @@
 pub mod broadcast;
 pub mod dim;
 pub mod dtype;
+pub mod sign;
 pub mod solve;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use broadcast::{broadcast, broadcast_all};
 pub use dim::{Atom, Dim};
 pub use dtype::DType;
+pub use sign::is_nonnegative;
 
 /// What a tensor means (`unit`, `signed`, `sd_latent`), as a unit of measure does.
 pub type Space = Arc<str>;
