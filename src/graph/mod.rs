@@ -5,7 +5,9 @@
 //! [`Loop`](crate::ops::Loop) node.
 
 pub mod builder;
+pub mod copy;
 pub mod program;
+pub mod text;
 pub mod validate;
 
 use std::sync::Arc;
