@@ -94,6 +94,7 @@ codes! {
     DATA_FIELD = "E0804", "the data has no such field";
     IMAGE_UNREADABLE = "E0805", "image cannot be read";
     DATA_SHAPE = "E0806", "data has another shape or dtype";
+    DATA_SPLIT = "E0807", "the data has no such split";
     // E09 command line and runs
     BAD_FLAG = "E0901", "wrong flag or value";
     CANNOT_WRITE = "E0902", "cannot write the output";
