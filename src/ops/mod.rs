@@ -35,7 +35,26 @@ mod scatter_add;
 pub mod slice;
 pub mod take;
 pub mod torch_rng;
+mod arg_reduce;
+mod cast;
+mod compare;
+mod cpu;
+mod cumulative;
+mod dim_value;
+mod fold;
+mod log_sum_exp;
+mod math;
+mod reduce;
+mod softmax;
+mod stop_grad;
 mod unary;
+pub mod util;
+mod where_;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests_elementwise;
 
 pub use avg_pool::{AvgPool, AvgPoolGrad, PoolSpec};
 pub use max_pool::{MaxPool, MaxPoolGrad, MaxPoolPick};
@@ -48,7 +67,6 @@ pub use structure::{Column, Const, Input, Loop, LoopInput, Parameter, Project, T
 
 pub use arange::Arange;
 pub use arg_sort::ArgSort;
-pub use binary::Binary;
 pub use cat::Cat;
 pub use conv::Conv;
 pub use conv_spec::ConvSpec;
@@ -65,7 +83,18 @@ pub use reshape::Reshape;
 pub use scatter_add::{IndexAdd, ScatterAdd};
 pub use slice::Slice;
 pub use take::Take;
+pub use arg_reduce::{ArgReduce, ArgReduceKind};
+pub use binary::{Binary, power};
+pub use cast::{Cast, cast_to};
+pub use compare::{Compare, CompareKind, Logical};
+pub use cumulative::{Cumulative, CumulativeKind, LinearScan};
+pub use dim_value::{DimValue, dim_value};
+pub use log_sum_exp::LogSumExp;
+pub use reduce::{Reduce, ReduceKind, reduce};
+pub use softmax::{LogSoftmax, Softmax};
+pub use stop_grad::StopGrad;
 pub use unary::Unary;
+pub use where_::Where;
 
 use serde::{Deserialize, Serialize};
 
@@ -198,6 +227,33 @@ ops! {
     Arange,
     /// Random numbers.
     Random,
+    /// A comparison, broadcast.
+    Compare,
+    /// And, or of truth values, broadcast.
+    Logical,
+    /// A choice, broadcast.
+    Where,
+    /// Another dtype.
+    Cast,
+    /// The identity without a gradient.
+    StopGrad,
+    /// An open dimension as a number.
+    DimValue,
+    // Reductions and walks along axes.
+    /// Sum, mean, largest, smallest or product over axes.
+    Reduce,
+    /// The index of the largest or smallest.
+    ArgReduce,
+    /// The logarithm of a sum of exponentials.
+    LogSumExp,
+    /// Running sums and products.
+    Cumulative,
+    /// A linear recurrence.
+    LinearScan,
+    /// Softmax along an axis.
+    Softmax,
+    /// Log-softmax along an axis.
+    LogSoftmax,
 }
 
 /// Every operation as the language calls it, in alphabetical order of families.
@@ -223,6 +279,14 @@ pub fn signatures() -> impl Iterator<Item = &'static Signature> {
         slice::SIGNATURES,
         take::SIGNATURES,
         unary::SIGNATURES,
+        arg_reduce::SIGNATURES,
+        cast::SIGNATURES,
+        cumulative::SIGNATURES,
+        log_sum_exp::SIGNATURES,
+        reduce::SIGNATURES,
+        softmax::SIGNATURES,
+        stop_grad::SIGNATURES,
+        where_::SIGNATURES,
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,353 @@
+//! Elementwise loops over CPU tensors of any layout: broadcast, in parallel, vectorised.
+//!
+//! Each output element depends on its own inputs alone, so that neither the number of threads nor the
+//! batch changes it.
+
+use candle_core::{DType, Layout, Result, Storage, Tensor, WithDType};
+use rayon::prelude::*;
+
+use super::EvalContext;
+
+/// Elements per task: large enough to pay for a task, small enough to stay in a core's cache.
+pub const CHUNK: usize = 1 << 15;
+
+/// Whether the kernels of this crate evaluate (else candle's operations do, as on a GPU).
+pub fn here(cx: &EvalContext<'_>) -> bool {
+    #[cfg(test)]
+    if PORTABLE.get() {
+        return false;
+    }
+    cx.device.is_cpu()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Makes [`here`] false on this thread, so that tests reach the evaluation that a GPU uses.
+    pub static PORTABLE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Half precision as f32, all else as it is. The kernels compute in f32 and round once at the end.
+pub fn widen(x: &Tensor) -> Result<Tensor> {
+    match x.dtype() {
+        DType::F16 | DType::BF16 => x.to_dtype(DType::F32),
+        _ => Ok(x.clone()),
+    }
+}
+
+/// Runs `$body` with `$T` as the Rust type of a dtype (of [`widen`]ed tensors).
+macro_rules! with_number {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            candle_core::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            candle_core::DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            candle_core::DType::U8 => {
+                type $T = u8;
+                $body
+            }
+            other => candle_core::bail!("no CPU kernel for the dtype {other:?}"),
+        }
+    };
+}
+pub(crate) use with_number;
+
+/// Calls `f` with the tensor's storage as a slice.
+///
+/// # Errors
+/// The tensor is not on the CPU, or of another dtype.
+pub fn with_data<T: WithDType, R>(x: &Tensor, f: impl FnOnce(&[T], &Layout) -> Result<R>) -> Result<R> {
+    let (storage, layout) = x.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(cpu) => f(cpu.as_slice::<T>()?, layout),
+        _ => candle_core::bail!("a CPU kernel got a tensor of another device"),
+    }
+}
+
+/// Calls `f` with the elements of a tensor in row-major order.
+///
+/// # Errors
+/// As [`with_data`].
+pub fn with_contiguous<T: WithDType, R>(x: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
+    let x = x.contiguous()?;
+    with_data::<T, R>(&x, |data, layout| match layout.contiguous_offsets() {
+        Some((start, end)) => f(&data[start..end]),
+        None => candle_core::bail!("a contiguous copy is not contiguous"),
+    })
+}
+
+/// A CPU tensor of these elements, without a copy.
+///
+/// # Errors
+/// The shape has another number of elements.
+pub fn tensor<T: WithDType>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
+    Tensor::from_vec(data, shape, &candle_core::Device::Cpu)
+}
+
+/// Runs a loop compiled for the vector instructions that the machine has. No fused multiply-adds are
+/// formed, so results are the same with and without.
+#[inline(always)]
+pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2")]
+        fn avx2<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the feature that the function needs was detected.
+            return unsafe { avx2(f) };
+        }
+    }
+    f()
+}
+
+/// Splits `out` into chunks, in parallel if there are several; `f` gets the index of the first element.
+pub fn chunks<U: Send>(out: &mut [U], f: impl Fn(usize, &mut [U]) + Sync + Send) {
+    if out.len() <= CHUNK {
+        f(0, out);
+    } else {
+        out.par_chunks_mut(CHUNK).enumerate().for_each(|(i, part)| f(i * CHUNK, part));
+    }
+}
+
+/// How `N` operands of broadcast layouts are walked together with a contiguous output.
+struct Walk<const N: usize> {
+    /// Dimensions but the last, outermost first.
+    outer: Vec<usize>,
+    /// Strides of each along `outer`.
+    outer_strides: Vec<[usize; N]>,
+    /// The last dimension and the strides along it.
+    inner: usize,
+    inner_strides: [usize; N],
+    /// First element of each.
+    start: [usize; N],
+}
+
+impl<const N: usize> Walk<N> {
+    fn new(shape: &[usize], layouts: [&Layout; N]) -> Walk<N> {
+        // Axes that all operands walk alike become one.
+        let mut axes: Vec<(usize, [usize; N])> = Vec::with_capacity(shape.len());
+        for (i, &dim) in shape.iter().enumerate() {
+            if dim == 1 {
+                continue;
+            }
+            let strides = layouts.map(|l| stride_at(l, shape.len(), i));
+            match axes.last_mut() {
+                Some((size, last)) if (0..N).all(|k| last[k] == strides[k] * dim) => {
+                    *size *= dim;
+                    *last = strides;
+                }
+                _ => axes.push((dim, strides)),
+            }
+        }
+        let (inner, inner_strides) = axes.pop().unwrap_or((1, [0; N]));
+        Walk {
+            outer: axes.iter().map(|a| a.0).collect(),
+            outer_strides: axes.iter().map(|a| a.1).collect(),
+            inner,
+            inner_strides,
+            start: layouts.map(Layout::start_offset),
+        }
+    }
+
+    /// Calls `f(output range, offsets)` for each run along the last dimension within `first..first + len`.
+    #[inline(always)]
+    fn runs(&self, first: usize, len: usize, mut f: impl FnMut(std::ops::Range<usize>, [usize; N])) {
+        let mut row = first / self.inner;
+        let mut column = first % self.inner;
+        let mut index = vec![0; self.outer.len()];
+        let mut at = self.start;
+        for (axis, size) in self.outer.iter().enumerate().rev() {
+            index[axis] = row % size;
+            row /= size;
+            for k in 0..N {
+                at[k] += index[axis] * self.outer_strides[axis][k];
+            }
+        }
+        let mut done = 0;
+        while done < len {
+            let run = (self.inner - column).min(len - done);
+            let mut offsets = at;
+            for k in 0..N {
+                offsets[k] += column * self.inner_strides[k];
+            }
+            f(done..done + run, offsets);
+            done += run;
+            column = 0;
+            for axis in (0..self.outer.len()).rev() {
+                index[axis] += 1;
+                for k in 0..N {
+                    at[k] += self.outer_strides[axis][k];
+                }
+                if index[axis] < self.outer[axis] {
+                    break;
+                }
+                for k in 0..N {
+                    at[k] -= self.outer[axis] * self.outer_strides[axis][k];
+                }
+                index[axis] = 0;
+            }
+        }
+    }
+}
+
+/// The stride along axis `i` of the broadcast shape; 0 where the operand is repeated.
+fn stride_at(layout: &Layout, rank: usize, i: usize) -> usize {
+    let lead = rank - layout.dims().len();
+    match i.checked_sub(lead) {
+        Some(j) if layout.dims()[j] != 1 => layout.stride()[j],
+        _ => 0,
+    }
+}
+
+/// The shape that operands broadcast to.
+fn common_shape(tensors: &[&Tensor]) -> Result<Vec<usize>> {
+    let rank = tensors.iter().map(|t| t.rank()).max().unwrap_or(0);
+    let mut shape = vec![1; rank];
+    for t in tensors {
+        for (have, dim) in shape[rank - t.rank()..].iter_mut().zip(t.dims()) {
+            if *have == 1 {
+                *have = *dim;
+            } else if *dim != 1 && *dim != *have {
+                candle_core::bail!("{:?} does not broadcast with {shape:?}", t.dims());
+            }
+        }
+    }
+    Ok(shape)
+}
+
+/// `f` of each element.
+///
+/// # Errors
+/// As [`with_data`].
+pub fn map1<A: WithDType, U: WithDType>(a: &Tensor, f: impl Fn(A) -> U + Copy + Sync + Send) -> Result<Tensor> {
+    let shape = a.dims().to_vec();
+    let mut out = vec![U::zero(); a.elem_count()];
+    with_data::<A, _>(a, |x, layout| {
+        let walk = Walk::new(&shape, [layout]);
+        chunks(&mut out, |first, part| {
+            vectorised(|| {
+                let len = part.len();
+                walk.runs(first, len, |range, [i]| {
+                    let to = &mut part[range];
+                    if walk.inner_strides == [1] {
+                        for (o, x) in to.iter_mut().zip(&x[i..]) {
+                            *o = f(*x);
+                        }
+                    } else {
+                        for (j, o) in to.iter_mut().enumerate() {
+                            *o = f(x[i + j * walk.inner_strides[0]]);
+                        }
+                    }
+                });
+            });
+        });
+        Ok(())
+    })?;
+    tensor(out, &shape)
+}
+
+/// `f` of each pair of elements, broadcast.
+///
+/// # Errors
+/// As [`with_data`], or shapes that do not broadcast.
+pub fn map2<A: WithDType, B: WithDType, U: WithDType>(
+    a: &Tensor,
+    b: &Tensor,
+    f: impl Fn(A, B) -> U + Copy + Sync + Send,
+) -> Result<Tensor> {
+    let shape = common_shape(&[a, b])?;
+    let mut out = vec![U::zero(); shape.iter().product()];
+    with_data::<A, _>(a, |x, la| {
+        with_data::<B, _>(b, |y, lb| {
+            let walk = Walk::new(&shape, [la, lb]);
+            chunks(&mut out, |first, part| {
+                vectorised(|| {
+                    let len = part.len();
+                    walk.runs(first, len, |range, [i, j]| {
+                        let to = &mut part[range];
+                        match walk.inner_strides {
+                            [1, 1] => {
+                                for ((o, x), y) in to.iter_mut().zip(&x[i..]).zip(&y[j..]) {
+                                    *o = f(*x, *y);
+                                }
+                            }
+                            [1, 0] => {
+                                let y = y[j];
+                                for (o, x) in to.iter_mut().zip(&x[i..]) {
+                                    *o = f(*x, y);
+                                }
+                            }
+                            [0, 1] => {
+                                let x = x[i];
+                                for (o, y) in to.iter_mut().zip(&y[j..]) {
+                                    *o = f(x, *y);
+                                }
+                            }
+                            [s, t] => {
+                                for (k, o) in to.iter_mut().enumerate() {
+                                    *o = f(x[i + k * s], y[j + k * t]);
+                                }
+                            }
+                        }
+                    });
+                });
+            });
+            Ok(())
+        })
+    })?;
+    tensor(out, &shape)
+}
+
+/// `f` of each three elements, broadcast.
+///
+/// # Errors
+/// As [`map2`].
+pub fn map3<A: WithDType, B: WithDType, C: WithDType, U: WithDType>(
+    a: &Tensor,
+    b: &Tensor,
+    c: &Tensor,
+    f: impl Fn(A, B, C) -> U + Copy + Sync + Send,
+) -> Result<Tensor> {
+    let shape = common_shape(&[a, b, c])?;
+    let mut out = vec![U::zero(); shape.iter().product()];
+    with_data::<A, _>(a, |x, la| {
+        with_data::<B, _>(b, |y, lb| {
+            with_data::<C, _>(c, |z, lc| {
+                let walk = Walk::new(&shape, [la, lb, lc]);
+                chunks(&mut out, |first, part| {
+                    vectorised(|| {
+                        let len = part.len();
+                        walk.runs(first, len, |range, [i, j, k]| {
+                            let to = &mut part[range];
+                            match walk.inner_strides {
+                                [1, 1, 0] => {
+                                    let z = z[k];
+                                    for ((o, x), y) in to.iter_mut().zip(&x[i..]).zip(&y[j..]) {
+                                        *o = f(*x, *y, z);
+                                    }
+                                }
+                                [r, s, t] => {
+                                    for (n, o) in to.iter_mut().enumerate() {
+                                        *o = f(x[i + n * r], y[j + n * s], z[k + n * t]);
+                                    }
+                                }
+                            }
+                        });
+                    });
+                });
+                Ok(())
+            })
+        })
+    })?;
+    tensor(out, &shape)
+}
