@@ -45,7 +45,11 @@ impl Primitive for ArgReduce {
         let [x] = arity(self.name(), inputs)?;
         check_axes(self.name(), &[self.axis], x.rank())?;
         if x.shape[self.axis].is(0) {
-            return Err(OpError::shape(format!("`{}` along axis {} of {x}, which is empty", self.name(), self.axis)));
+            return Err(OpError::shape(format!(
+                "`{}` along axis {} of {x}, which is empty",
+                self.name(),
+                self.axis
+            )));
         }
         Ok(Type::new(DType::I64, reduced_shape(&x.shape, &[self.axis], self.keep)))
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::shape::Type;
 
-pub use language::SIGNATURES;
+pub use language::{SIGNATURES, fold_extreme};
 
 /// An elementwise function of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -48,7 +48,8 @@ impl Primitive for Compare {
         let [a, b] = arity(self.name(), inputs)?;
         require_same_dtype(self.name(), &a, &b)?;
         if a.dtype == DType::Bool && !matches!(self.kind, CompareKind::Eq | CompareKind::Ne) {
-            let m = format!("`{}` of the truth values {} and {}", self.label(), with_dtype(&a), with_dtype(&b));
+            let m =
+                format!("`{}` of the truth values {} and {}", self.label(), with_dtype(&a), with_dtype(&b));
             return Err(OpError::dtype(m).help("convert first: `int(x)`"));
         }
         Ok(Type::new(DType::Bool, broadcast_shapes(self.name(), &a.shape, &b.shape)?))

@@ -229,7 +229,10 @@ fn common_shape(tensors: &[&Tensor]) -> Result<Vec<usize>> {
 ///
 /// # Errors
 /// As [`with_data`].
-pub fn map1<A: WithDType, U: WithDType>(a: &Tensor, f: impl Fn(A) -> U + Copy + Sync + Send) -> Result<Tensor> {
+pub fn map1<A: WithDType, U: WithDType>(
+    a: &Tensor,
+    f: impl Fn(A) -> U + Copy + Sync + Send,
+) -> Result<Tensor> {
     let shape = a.dims().to_vec();
     let mut out = vec![U::zero(); a.elem_count()];
     with_data::<A, _>(a, |x, layout| {

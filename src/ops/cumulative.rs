@@ -101,7 +101,9 @@ impl Primitive for LinearScan {
         require_float(self.name(), &a)?;
         require_same_dtype(self.name(), &a, &b)?;
         if a.shape != b.shape {
-            return Err(OpError::shape(format!("`linear_scan` of {a} and {b}")).help("both must be of one shape"));
+            return Err(
+                OpError::shape(format!("`linear_scan` of {a} and {b}")).help("both must be of one shape")
+            );
         }
         check_axes(self.name(), &[self.axis], a.rank())?;
         Ok(a.plain())

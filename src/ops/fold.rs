@@ -1,7 +1,7 @@
 //! Static evaluation of elementwise functions and reductions: numbers in f64 and i64, lists by element.
 
-use super::args::Arg;
 use super::OpError;
+use super::args::Arg;
 use crate::diagnostic::codes;
 
 /// The largest list that folding nests into, against files that build towers of lists.
@@ -43,11 +43,7 @@ pub fn map_static(value: &Arg, f: &dyn Fn(&Arg) -> Result<Arg, OpError>) -> Resu
 ///
 /// # Errors
 /// Those of the function, or lists of different lengths.
-pub fn map_static2(
-    a: &Arg,
-    b: &Arg,
-    f: &dyn Fn(&Arg, &Arg) -> Result<Arg, OpError>,
-) -> Result<Arg, OpError> {
+pub fn map_static2(a: &Arg, b: &Arg, f: &dyn Fn(&Arg, &Arg) -> Result<Arg, OpError>) -> Result<Arg, OpError> {
     match (a, b) {
         (Arg::List(x), Arg::List(y)) if x.len() != y.len() => Err(OpError::new(
             codes::STATIC_ARITHMETIC,

@@ -8,7 +8,7 @@ use super::fold::{items, number};
 use super::reduce::{axes_of, reshape, static_axis};
 use super::softmax::rows;
 use super::util::{arity, check_axes, output_shape, reduced_shape, require_float};
-use super::{Binary, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Unary};
+use super::{Binary, EvalContext, GradContext, NodeId, OpError, Primitive, Unary};
 use crate::shape::Type;
 
 /// The logarithm of the sum of exponentials, without overflow.

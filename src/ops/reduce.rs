@@ -62,7 +62,10 @@ impl Primitive for Reduce {
             ReduceKind::Sum | ReduceKind::Prod => require_number(self.name(), &x)?,
             ReduceKind::Max | ReduceKind::Min => {
                 if let Some(axis) = self.axes.iter().find(|a| x.shape[**a].is(0)) {
-                    return Err(OpError::shape(format!("`{}` over axis {axis} of {x}, which is empty", self.name())));
+                    return Err(OpError::shape(format!(
+                        "`{}` over axis {axis} of {x}, which is empty",
+                        self.name()
+                    )));
                 }
             }
         }
@@ -154,13 +157,16 @@ pub fn reduce(
     axes.sort_unstable();
     if kind == ReduceKind::Prod && axes.len() > 1 {
         // From the last, so that earlier axes keep their numbers.
-        return axes.iter().rev().try_fold(x, |x, &axis| {
-            to.emit(Reduce { kind, axes: vec![axis], keep }.into(), &[x])
-        });
+        return axes
+            .iter()
+            .rev()
+            .try_fold(x, |x, &axis| to.emit(Reduce { kind, axes: vec![axis], keep }.into(), &[x]));
     }
     if kind == ReduceKind::Sum && to.ty(x).dtype == DType::Bool {
         let help = "count with `sum(int(x), …)` or `sum(float(x), …)`";
-        return Err(OpError::dtype(format!("`sum` does not take truth values, found {}", to.ty(x))).help(help));
+        return Err(
+            OpError::dtype(format!("`sum` does not take truth values, found {}", to.ty(x))).help(help)
+        );
     }
     to.emit(Reduce { kind, axes, keep }.into(), &[x])
 }

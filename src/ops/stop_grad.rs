@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Signature, required};
 use super::util::arity;
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::{EvalContext, GradContext, NodeId, OpError, Primitive};
 use crate::shape::Type;
 
 /// The identity, whose gradient is cut.

@@ -144,7 +144,8 @@ impl Tape {
             let Some(grad) = total.get(&id).copied() else { continue };
             let (op, inputs) = (self.nodes[i].op.clone(), self.nodes[i].inputs.clone());
             let mut cx = GradContext { to: self, inputs: &inputs, output: id, grad };
-            let grads = op.grad(&mut cx).unwrap_or_else(|e| panic!("gradient of `{}`: {}", op.label(), e.message));
+            let grads =
+                op.grad(&mut cx).unwrap_or_else(|e| panic!("gradient of `{}`: {}", op.label(), e.message));
             assert_eq!(grads.len(), inputs.len(), "gradients of `{}`", op.label());
             for (input, g) in inputs.iter().zip(grads) {
                 if let Some(g) = g {
@@ -241,7 +242,9 @@ fn compare(tape: &Tape, inputs: &[Array], of: &[(NodeId, NodeId)], grads: &[Opti
         let values = tape.eval(&tensors(inputs), &targets);
         values
             .chunks(2)
-            .map(|p| Array::of(&p[0]).data.iter().zip(&Array::of(&p[1]).data).map(|(a, b)| a * b).sum::<f64>())
+            .map(|p| {
+                Array::of(&p[0]).data.iter().zip(&Array::of(&p[1]).data).map(|(a, b)| a * b).sum::<f64>()
+            })
             .sum()
     };
     for (k, input) in inputs.iter().enumerate() {

@@ -3,13 +3,15 @@
 mod eval;
 mod language;
 
-use std::f64::consts::{FRAC_2_SQRT_PI, FRAC_1_SQRT_2};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::util::{arity, require_float, require_number};
-use super::{Binary, Compare, CompareKind, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Where};
+use super::{
+    Binary, Compare, CompareKind, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Where,
+};
 use crate::shape::{DType, Type};
 
 pub use language::SIGNATURES;
@@ -237,7 +239,9 @@ impl Primitive for Unary {
     fn flops(&self, _inputs: &[&Type], output: &Type) -> f64 {
         let each = match self {
             Unary::Neg | Unary::Abs | Unary::Sign | Unary::Relu | Unary::Square | Unary::Not => 1.0,
-            Unary::Floor | Unary::Ceil | Unary::Round | Unary::IsFinite | Unary::Reciprocal | Unary::Sqrt => 1.0,
+            Unary::Floor | Unary::Ceil | Unary::Round | Unary::IsFinite | Unary::Reciprocal | Unary::Sqrt => {
+                1.0
+            }
             // Polynomials of the usual degree for single precision.
             _ => 16.0,
         };

@@ -36,7 +36,9 @@ pub fn from_candle(dtype: CandleType) -> Option<DType> {
 pub fn output_shape(cx: &EvalContext<'_>) -> candle_core::Result<Vec<usize>> {
     match cx.output.constant_shape() {
         Some(shape) => Ok(shape),
-        None => candle_core::bail!("the output shape {} is open at run time", display_shape(&cx.output.shape)),
+        None => {
+            candle_core::bail!("the output shape {} is open at run time", display_shape(&cx.output.shape))
+        }
     }
 }
 
@@ -62,8 +64,10 @@ pub fn require_number(name: &str, x: &Type) -> Result<(), OpError> {
     match x.dtype {
         DType::Bool => Err(OpError::dtype(format!("`{name}` does not take truth values, found {x}"))
             .help("convert it first: `float(x)` or `int(x)`")),
-        DType::U8 => Err(OpError::dtype(format!("`{name}` does not take bytes, which would overflow, found {x}"))
-            .help("convert it first: `float(x)` or `int(x)`")),
+        DType::U8 => {
+            Err(OpError::dtype(format!("`{name}` does not take bytes, which would overflow, found {x}"))
+                .help("convert it first: `float(x)` or `int(x)`"))
+        }
         _ => Ok(()),
     }
 }
@@ -118,7 +122,9 @@ fn broadcast_help(a: &[Dim], b: &[Dim]) -> String {
                 let mut target = short.to_vec();
                 target.resize(long.len() - start, Dim::from(1));
                 let shape = display_shape(&target);
-                return format!("shapes align at the last axis; `reshape(x, {shape})` of the {which} lines it up");
+                return format!(
+                    "shapes align at the last axis; `reshape(x, {shape})` of the {which} lines it up"
+                );
             }
         }
     }
@@ -173,7 +179,8 @@ pub fn sum_to(to: &mut dyn Emit, x: NodeId, shape: &[Dim]) -> Result<NodeId, OpE
         )));
     };
     let mut x = x;
-    let repeated: Vec<usize> = (0..shape.len()).filter(|i| shape[*i].is(1) && !have[lead + i].is(1)).collect();
+    let repeated: Vec<usize> =
+        (0..shape.len()).filter(|i| shape[*i].is(1) && !have[lead + i].is(1)).collect();
     if lead > 0 {
         let axes = (0..lead).collect();
         x = to.emit(Reduce { kind: ReduceKind::Sum, axes, keep: false }.into(), &[x])?;
@@ -194,15 +201,18 @@ mod tests {
 
     #[test]
     fn broadcast_errors_name_axis_and_fix() {
-        let e = broadcast_shapes("add", &shape(&["n", "3", "8"]), &shape(&["n", "8", "3"])).expect_err("differs");
+        let e =
+            broadcast_shapes("add", &shape(&["n", "3", "8"]), &shape(&["n", "8", "3"])).expect_err("differs");
         assert_eq!(e.code, codes::BROADCAST);
         assert!(e.message.contains("axis -1 is 8 in one and 3 in the other"), "{}", e.message);
         assert!(e.help.as_deref().is_some_and(|h| h.contains("permute(x, [0, 2, 1])")), "{:?}", e.help);
 
-        let e = broadcast_shapes("mul", &shape(&["n", "c", "h", "w"]), &shape(&["n", "c"])).expect_err("differs");
+        let e =
+            broadcast_shapes("mul", &shape(&["n", "c", "h", "w"]), &shape(&["n", "c"])).expect_err("differs");
         assert!(e.help.as_deref().is_some_and(|h| h.contains("reshape(x, [n, c, 1, 1])")), "{:?}", e.help);
 
-        let e = broadcast_shapes("mul", &shape(&["n", "784"]), &shape(&["n", "28", "28"])).expect_err("differs");
+        let e =
+            broadcast_shapes("mul", &shape(&["n", "784"]), &shape(&["n", "28", "28"])).expect_err("differs");
         assert!(e.help.as_deref().is_some_and(|h| h.contains("a `reshape` is missing")), "{:?}", e.help);
     }
 

@@ -49,14 +49,30 @@ fn on_cpu(op: &Reduce, x: &Tensor, shape: &[usize]) -> Result<Tensor> {
     macro_rules! float {
         ($t:ty, $real:ident) => {
             match op.kind {
-                ReduceKind::Sum => all::<$t, f64, $t>(x, &groups, 0.0, |v| v.into(), |a, b| a + b, |a| a as $t, shape),
+                ReduceKind::Sum => {
+                    all::<$t, f64, $t>(x, &groups, 0.0, |v| v.into(), |a, b| a + b, |a| a as $t, shape)
+                }
                 ReduceKind::Mean => {
                     let n = count as f64;
-                    all::<$t, f64, $t>(x, &groups, 0.0, |v| v.into(), |a, b| a + b, move |a| (a / n) as $t, shape)
+                    all::<$t, f64, $t>(
+                        x,
+                        &groups,
+                        0.0,
+                        |v| v.into(),
+                        |a, b| a + b,
+                        move |a| (a / n) as $t,
+                        shape,
+                    )
                 }
-                ReduceKind::Prod => all::<$t, f64, $t>(x, &groups, 1.0, |v| v.into(), |a, b| a * b, |a| a as $t, shape),
-                ReduceKind::Max => all::<$t, $t, $t>(x, &groups, <$t>::NEG_INFINITY, |v| v, $real::max, |a| a, shape),
-                ReduceKind::Min => all::<$t, $t, $t>(x, &groups, <$t>::INFINITY, |v| v, $real::min, |a| a, shape),
+                ReduceKind::Prod => {
+                    all::<$t, f64, $t>(x, &groups, 1.0, |v| v.into(), |a, b| a * b, |a| a as $t, shape)
+                }
+                ReduceKind::Max => {
+                    all::<$t, $t, $t>(x, &groups, <$t>::NEG_INFINITY, |v| v, $real::max, |a| a, shape)
+                }
+                ReduceKind::Min => {
+                    all::<$t, $t, $t>(x, &groups, <$t>::INFINITY, |v| v, $real::min, |a| a, shape)
+                }
             }
         };
     }

@@ -2,7 +2,9 @@
 
 use super::{ReduceKind, reduce};
 use crate::diagnostic::codes;
-use crate::ops::args::{Arg, ArgKind, Args, Default, ParamSignature, Signature, optional, required, resolve_axes};
+use crate::ops::args::{
+    Arg, ArgKind, Args, Default, ParamSignature, Signature, optional, required, resolve_axes,
+};
 use crate::ops::binary::fold_extreme;
 use crate::ops::fold::{items, number, whole};
 use crate::ops::{Binary, Emit, NodeId, OpError, Unary};
@@ -134,7 +136,9 @@ fn build_variance(to: &mut dyn Emit, args: &Args) -> Result<NodeId, OpError> {
 fn build_truth(to: &mut dyn Emit, args: &Args, kind: ReduceKind) -> Result<Arg, OpError> {
     let ty = to.ty(args.tensor(0)?);
     if ty.dtype != crate::shape::DType::Bool {
-        return Err(OpError::dtype(format!("expected truth values, found {ty}")).help("compare first: `x > 0`"));
+        return Err(
+            OpError::dtype(format!("expected truth values, found {ty}")).help("compare first: `x > 0`")
+        );
     }
     build(to, args, kind)
 }
