@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required};
 use super::expand::dtype;
-use super::layout::{arity, candle_dtype, check_shape, constant};
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Table};
+use super::layout::{arity, check_shape, constant};
+use super::util::candle_dtype;
+use super::{Binary, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Table};
 use crate::diagnostic::codes;
 use crate::shape::{DType, Dim, Type};
 
@@ -72,10 +73,25 @@ fn build_arange(to: &mut dyn Emit, args: &Args) -> Result<Arg, OpError> {
         return Err(OpError::value("the step of `arange` must not be 0"));
     }
     let len = (distance + Dim::from(stride - 1)).floor_div(stride);
-    if !start.is(0) || step != 1 {
-        return Err(OpError::value("`arange` starts at 0 with step 1"));
+    let plain = start.is(0) && step == 1;
+    let mut x = to.emit(Arange { len, dtype: if plain { dtype } else { DType::I64 } }.into(), &[])?;
+    if plain {
+        return Ok(Arg::Tensor(x));
     }
-    to.emit(Arange { len, dtype }.into(), &[]).map(Arg::Tensor)
+    if step != 1 {
+        x = to.binary_scalar(Binary::Mul, x, step as f64)?;
+    }
+    if !start.is(0) {
+        let first = match start.as_const() {
+            Some(first) => to.scalar(first as f64, DType::I64)?,
+            None => to.emit(super::DimValue { dim: start, dtype: DType::I64 }.into(), &[])?,
+        };
+        x = to.binary(Binary::Add, x, first)?;
+    }
+    if dtype != DType::I64 {
+        x = to.emit(super::Cast { dtype }.into(), &[x])?;
+    }
+    Ok(Arg::Tensor(x))
 }
 
 fn build_linspace(to: &mut dyn Emit, args: &Args) -> Result<Arg, OpError> {

@@ -4,9 +4,10 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required, resolve_axes};
-use super::layout::{arity, check_shape, output_shape};
+use super::layout::{arity, check_shape};
 use super::reshape::reshape;
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::util::output_shape;
+use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, rearrange, util};
 use crate::diagnostic::codes;
 use crate::shape::{DType, Dim, Type, display_shape};
 
@@ -37,8 +38,8 @@ impl Primitive for Expand {
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
-        let _ = cx;
-        Err(OpError::internal("needs reductions"))
+        let shape = cx.to.ty(cx.inputs[0]).shape.clone();
+        Ok(vec![Some(util::sum_to(cx.to, cx.grad, &shape)?)])
     }
 
     fn eval(&self, cx: &EvalContext<'_>, inputs: &[Tensor]) -> candle_core::Result<Tensor> {
@@ -149,6 +150,25 @@ fn build_expand(to: &mut dyn Emit, args: &Args) -> Result<Arg, OpError> {
     expand(to, x, shape).map(Arg::Tensor)
 }
 
+fn build_repeat(to: &mut dyn Emit, args: &Args) -> Result<Arg, OpError> {
+    let x = args.tensor(0)?;
+    match args.params.get(1) {
+        Some(Arg::Str(pattern)) if args.is_none(2) => {
+            rearrange::repeat(to, x, pattern, &rearrange::sizes(&args.named)?).map(Arg::Tensor)
+        }
+        Some(Arg::Str(_)) => Err(OpError::value("a pattern names its axes; `axis` has no meaning beside it")),
+        _ if !args.named.is_empty() => {
+            let m = format!("`repeat` has no parameter `{}` unless a pattern names it", args.named[0].0);
+            Err(OpError::new(codes::UNKNOWN_ARGUMENT, m))
+        }
+        _ if args.is_none(2) => {
+            Err(OpError::new(codes::MISSING_ARGUMENT, "`repeat` needs `axis`, unless it is given a pattern")
+                .help("`repeat(x, 2, axis = 0)` or `repeat(x, \"n d -> (n 2) d\")`"))
+        }
+        _ => repeat(to, x, &args.dim(1)?, args.int(2)?).map(Arg::Tensor),
+    }
+}
+
 /// A dtype parameter.
 pub(super) fn dtype(args: &Args, i: usize) -> Result<DType, OpError> {
     let name = args.str(i)?;
@@ -191,6 +211,20 @@ pub const SIGNATURES: &[Signature] = &[
         named: false,
         doc: "Broadcasts to a shape, aligned at the last axis; -1 keeps a dimension.",
         build: build_expand,
+        fold: None,
+    },
+    Signature {
+        name: "repeat",
+        params: &[
+            required("x", ArgKind::Tensor),
+            required("times", ArgKind::Any),
+            optional("axis", ArgKind::Int, Default::None),
+        ],
+        rest: None,
+        named: true,
+        doc: "Each element `times` in place along an axis ([a, b] gives [a, a, b, b]), or by an einops pattern: \
+              repeat(x, \"n d -> n k d\", k = 4).",
+        build: build_repeat,
         fold: None,
     },
     Signature {

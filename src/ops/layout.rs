@@ -1,4 +1,4 @@
-//! What the operations that move elements share: arity, dtypes of candle, shapes of the output.
+//! What the operations that move elements share: arity, attributes, indices.
 
 use candle_core::Tensor;
 
@@ -61,18 +61,8 @@ pub(super) fn check_index(op: &str, index: &Type) -> Result<(), OpError> {
         DType::Bool => {
             error.help("choose with `where`: the number of true elements is not known before a run")
         }
-        _ => error.help("cast it: `cast(index, \"i64\")`"),
+        _ => error.help("convert it: `int(index)`"),
     })
-}
-
-/// The constant shape of the output.
-///
-/// # Errors
-/// A dimension is open: the executor binds all before it runs.
-pub(super) fn output_shape(cx: &EvalContext<'_>) -> candle_core::Result<Vec<usize>> {
-    cx.output
-        .constant_shape()
-        .ok_or_else(|| candle_core::Error::Msg(format!("open dimensions in {} at run time", cx.output)))
 }
 
 /// A dimension among the attributes as a number.
@@ -83,18 +73,6 @@ pub(super) fn constant(dim: &Dim) -> candle_core::Result<usize> {
     dim.as_const().and_then(|v| usize::try_from(v).ok()).ok_or_else(|| {
         candle_core::Error::Msg(format!("the dimension {dim} is open or negative at run time"))
     })
-}
-
-/// The dtype as candle stores it; truth values are bytes.
-pub(super) fn candle_dtype(dtype: DType) -> candle_core::DType {
-    match dtype {
-        DType::Bool | DType::U8 => candle_core::DType::U8,
-        DType::I64 => candle_core::DType::I64,
-        DType::F16 => candle_core::DType::F16,
-        DType::BF16 => candle_core::DType::BF16,
-        DType::F32 => candle_core::DType::F32,
-        DType::F64 => candle_core::DType::F64,
-    }
 }
 
 /// Integers as a tensor of that shape, on the context's device.

@@ -26,19 +26,24 @@ mod conv_weight_grad;
 mod cpu;
 mod cumulative;
 mod dim_value;
+mod einsum;
 pub mod expand;
 mod fold;
 pub mod gather;
+pub mod index;
 mod kernels;
 mod layout;
 mod log_sum_exp;
+mod mask;
 mod math;
 mod matmul;
 mod one_hot;
 pub mod pad;
+mod pattern;
 pub mod permute;
 pub mod philox;
 pub mod random;
+mod rearrange;
 mod reduce;
 pub mod reshape;
 mod scatter_add;
@@ -78,6 +83,7 @@ pub use conv_transpose::ConvTranspose;
 pub use conv_weight_grad::ConvWeightGrad;
 pub use cumulative::{Cumulative, CumulativeKind, LinearScan};
 pub use dim_value::{DimValue, dim_value};
+pub use einsum::einsum;
 pub use expand::Expand;
 pub use gather::Gather;
 pub use log_sum_exp::LogSumExp;
@@ -263,17 +269,20 @@ pub fn signatures() -> impl Iterator<Item = &'static Signature> {
         binary::SIGNATURES,
         conv::SIGNATURES,
         conv_transpose::SIGNATURES,
+        mask::SIGNATURES,
         matmul::SIGNATURES,
         max_pool::SIGNATURES,
         resize::SIGNATURES,
         arange::SIGNATURES,
         arg_sort::SIGNATURES,
         cat::SIGNATURES,
+        einsum::SIGNATURES,
         expand::SIGNATURES,
         gather::SIGNATURES,
         one_hot::SIGNATURES,
         pad::SIGNATURES,
         permute::SIGNATURES,
+        rearrange::SIGNATURES,
         reshape::SIGNATURES,
         scatter_add::SIGNATURES,
         slice::SIGNATURES,

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required};
 use super::expand::dtype;
-use super::layout::{arity, candle_dtype, check_index, check_shape, constant};
+use super::layout::{arity, check_index, check_shape, constant};
+use super::util::candle_dtype;
 use super::{Arange, EvalContext, GradContext, NodeId, OpError, Primitive};
 use crate::shape::{DType, Dim, Type};
 

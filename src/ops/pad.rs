@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required};
 use super::layout::{arity, constant, index_tensor};
 use super::slice::{flip, slice};
-use super::{Binary, Emit, EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::{Binary, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Reduce, ReduceKind};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type, is_nonnegative};
 
@@ -127,7 +127,9 @@ impl Primitive for Pad {
                             (flip(cx.to, part, axis)?, size.clone(), offset)
                         }
                         _ => {
-                            return Err(OpError::internal("needs reductions"));
+                            let sum = Reduce { kind: ReduceKind::Sum, axes: vec![axis], keep: true };
+                            let offset = if left { Dim::from(0) } else { dim.clone() - Dim::from(1) };
+                            (cx.to.emit(sum.into(), &[part])?, Dim::from(1), offset)
                         }
                     };
                     let rest = dim.clone() - offset.clone() - width;

@@ -7,10 +7,12 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::layout::{arity, candle_dtype, check_shape, output_shape};
+use super::layout::{arity, check_shape};
 use super::philox::{self, Stream};
 use super::torch_rng::TorchRng;
-use super::{Binary, Emit, EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::util::output_shape;
+use super::{ArgReduce, ArgReduceKind, Binary, Cast, Compare, CompareKind};
+use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive};
 use crate::shape::{DType, Dim, Type, display_shape};
 
 /// A distribution.
@@ -164,7 +166,7 @@ pub fn fill_torch(random: &Random, cx: &EvalContext<'_>, rng: &mut TorchRng) -> 
             Tensor::from_vec(words, shape, &Device::Cpu)?
         }
     };
-    tensor.to_dtype(candle_dtype(random.dtype))?.to_device(cx.device)
+    tensor.to_dtype(super::util::candle_dtype(random.dtype))?.to_device(cx.device)
 }
 
 /// The first bits of a word as a number of [0, 1).
@@ -267,6 +269,61 @@ pub fn uniform(
         x = to.binary_scalar(Binary::Add, x, low)?;
     }
     Ok(x)
+}
+
+/// A probability: a number, or a tensor that broadcasts to the shape.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Probability {
+    /// For all elements.
+    Number(f64),
+    /// Element by element.
+    Tensor(NodeId),
+}
+
+/// Emits truth values that are true with a probability, as `dtype` (bool, or 1 and 0).
+///
+/// # Errors
+/// A number outside [0, 1], or a tensor that does not broadcast to the shape.
+pub fn bernoulli(
+    to: &mut dyn Emit,
+    p: Probability,
+    shape: Vec<Dim>,
+    dtype: DType,
+    site: u64,
+) -> Result<NodeId, OpError> {
+    let (p, float) = match p {
+        Probability::Number(p) if !(0.0..=1.0).contains(&p) => {
+            return Err(OpError::value(format!("`bernoulli` with the probability {p}"))
+                .help("it lies between 0 and 1"));
+        }
+        Probability::Number(p) => (to.scalar(p, DType::F32)?, DType::F32),
+        Probability::Tensor(node) => (node, to.ty(node).dtype),
+    };
+    let u = to.emit(Random { dist: Dist::Uniform, shape: shape.clone(), site, dtype: float }.into(), &[])?;
+    let hit = to.emit(Compare { kind: CompareKind::Lt }.into(), &[u, p])?;
+    if to.ty(hit).shape != shape {
+        let m = format!("`bernoulli` of shape {} with probabilities {}", display_shape(&shape), to.ty(p));
+        return Err(OpError::shape(m).help("the probabilities must broadcast to the shape"));
+    }
+    match dtype {
+        DType::Bool => Ok(hit),
+        _ => to.emit(Cast { dtype }.into(), &[hit]),
+    }
+}
+
+/// Emits a class (i64) per row of logits `[.., classes]`, with the probabilities of their softmax: the
+/// Gumbel-max trick (Gumbel 1954; Maddison, Tarlow and Minka 2014).
+///
+/// # Errors
+/// Logits that are no float tensor, or have no axis.
+pub fn categorical(to: &mut dyn Emit, logits: NodeId, site: u64) -> Result<NodeId, OpError> {
+    let ty = to.ty(logits).clone();
+    let Some(axis) = ty.rank().checked_sub(1) else {
+        return Err(OpError::shape(format!("`categorical` of {ty}, which has no axis of classes")));
+    };
+    let g = to.emit(Random { dist: Dist::Gumbel, shape: ty.shape, site, dtype: ty.dtype }.into(), &[])?;
+    let sum = to.binary(Binary::Add, logits, g)?;
+    to.emit(ArgReduce { kind: ArgReduceKind::Max, axis, keep: false }.into(), &[sum])
 }
 
 /// Emits whole numbers (i64) of `low .. high`.

@@ -4,7 +4,8 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required, resolve_axes};
-use super::layout::{arity, check_shape, output_shape, product};
+use super::layout::{arity, check_shape, product};
+use super::util::output_shape;
 use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type, display_shape};
