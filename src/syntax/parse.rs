@@ -1,0 +1,96 @@
+//! From text to tree.
+
+use pest::Parser;
+
+use super::ast::{Comment, File};
+use super::build::{Builder, Gathered, Grafts};
+use super::grammar::{Grammar, Rule};
+use super::layout::{Layout, layout};
+use super::recover;
+use crate::diagnostic::{Diagnostic, codes};
+use crate::source::{FileId, Span};
+
+/// How many diagnostics one file gives at most; a file with more is not one that a person wrote.
+const MAX_DIAGNOSTICS: usize = 100;
+
+/// Parses a file. Never fails: what cannot be parsed is an `Error` node, with a diagnostic that says why.
+pub fn parse(text: &str, file: FileId) -> (File, Vec<Diagnostic>) {
+    if u32::try_from(text.len()).is_err() {
+        let diagnostic = Diagnostic::error(codes::SIZE_LIMIT, "the file is larger than 4 GiB");
+        return (File::default(), vec![diagnostic.label(Span::new(file, 0, 0), "this file")]);
+    }
+    let layout = layout(text, file);
+    let mut gathered = Gathered::default();
+    let mut tree = match whole(text, file, &layout, &mut gathered) {
+        Some(tree) => tree,
+        None => {
+            gathered = Gathered::default();
+            recover::file(text, file, &layout, &mut gathered)
+        }
+    };
+    tree.doc = file_doc(text, &layout, &mut gathered);
+    tree.comments = comments(text, file, &layout, &gathered);
+    let mut diagnostics = layout.diagnostics;
+    diagnostics.extend(gathered.diagnostics);
+    diagnostics.sort_by_key(|d| d.labels.first().map_or(0, |l| l.span.start));
+    diagnostics.truncate(MAX_DIAGNOSTICS);
+    (tree, diagnostics)
+}
+
+/// The file in one go, if it has no mistakes.
+fn whole(text: &str, file: FileId, layout: &Layout, gathered: &mut Gathered) -> Option<File> {
+    if !layout.diagnostics.is_empty() {
+        return None;
+    }
+    let pairs = Grammar::parse(Rule::file, &layout.masked).ok()?;
+    let mut grafts = Grafts::default();
+    let mut builder = Builder { file, base: 0, layout, text, grafts: &mut grafts, gathered, depth: 0 };
+    let items = pairs
+        .flat_map(|p| p.into_inner())
+        .filter(|p| !matches!(p.as_rule(), Rule::newline | Rule::EOI))
+        .map(|p| builder.item(p))
+        .collect();
+    Some(File { doc: None, items, comments: Vec::new() })
+}
+
+/// `##` lines before everything else that a blank line (or the end of the file) sets apart.
+fn file_doc(text: &str, layout: &Layout, gathered: &mut Gathered) -> Option<String> {
+    let (mut lines, mut docs, mut newlines) = (Vec::new(), Vec::new(), 0);
+    for (i, token) in layout.tokens.iter().enumerate() {
+        match token.kind {
+            Rule::newline => newlines += 1,
+            Rule::doc if docs.is_empty() || newlines == 1 => {
+                let line = text.get(token.start + 2..token.end).unwrap_or("");
+                lines.push(line.strip_prefix(' ').unwrap_or(line).trim_end());
+                docs.push(i);
+                newlines = 0;
+            }
+            _ if newlines > 1 => break,
+            _ => return None,
+        }
+        if newlines > 1 && !docs.is_empty() {
+            break;
+        }
+    }
+    if docs.is_empty() || docs.iter().any(|i| gathered.docs.contains(i)) {
+        return None;
+    }
+    gathered.docs.extend(docs);
+    Some(lines.join("\n"))
+}
+
+/// Every comment, and documentation that documents nothing.
+fn comments(text: &str, file: FileId, layout: &Layout, gathered: &Gathered) -> Vec<Comment> {
+    let mut out = Vec::new();
+    for (i, token) in layout.tokens.iter().enumerate() {
+        let doc = token.kind == Rule::doc && !gathered.docs.contains(&i);
+        if token.kind == Rule::comment || doc {
+            out.push(Comment {
+                text: text.get(token.start..token.end).unwrap_or("").trim_end().to_string(),
+                span: Span::new(file, token.start, token.end),
+                own_line: layout.own_line(i),
+            });
+        }
+    }
+    out
+}
