@@ -6,7 +6,11 @@
 
 pub mod builder;
 pub mod copy;
+pub mod dot;
 pub mod program;
+pub mod ron;
+pub mod same;
+pub mod svg;
 pub mod text;
 pub mod validate;
 

@@ -40,8 +40,21 @@ pub fn validate(graph: &Graph) -> Result<(), String> {
             return Err(format!("{}: region {r} gives a node that is not there", graph.name));
         }
     }
-    match owners.iter().skip(1).position(|c| *c != 1) {
-        Some(i) => Err(format!("{}: region {} belongs to {} loops", graph.name, i + 1, owners[i + 1])),
-        None => Ok(()),
+    if let Some(i) = (0..owners.len()).find(|i| owners[*i] != usize::from(*i != 0)) {
+        return Err(format!("{}: region {i} belongs to {} loops", graph.name, owners[i]));
+    }
+    // Each region has one owner, so that what the root does not reach goes round in a circle.
+    let mut reached = 0;
+    let mut open = vec![0];
+    while let Some(r) = open.pop() {
+        reached += 1;
+        open.extend(graph.regions[r].dag.node_weights().filter_map(|n| match &n.op {
+            Op::Loop(l) => Some(l.region as usize),
+            _ => None,
+        }));
+    }
+    match reached == graph.regions.len() {
+        true => Ok(()),
+        false => Err(format!("{}: a loop is inside itself", graph.name)),
     }
 }

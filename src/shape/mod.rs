@@ -5,11 +5,10 @@ pub mod dim;
 pub mod dtype;
 pub mod sign;
 pub mod solve;
+mod text;
 
 use std::fmt;
 use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 pub use broadcast::{broadcast, broadcast_all};
 pub use dim::{Atom, Dim};
@@ -20,14 +19,13 @@ pub use sign::is_nonnegative;
 pub type Space = Arc<str>;
 
 /// The type of a tensor.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Type {
     /// Element type.
     pub dtype: DType,
     /// Dimensions; those of an entry point may be open.
     pub shape: Vec<Dim>,
     /// The space, if it was declared. Arithmetic forgets it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space: Option<Space>,
 }
 
