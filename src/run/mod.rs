@@ -1,1 +1,23 @@
-//! (to be written)
+//! Executes a graph on candle tensors: devices, open dimensions, loops, lifetimes, watchers.
+//!
+//! [`Executor::new`] binds a graph to the shapes of its inputs once; [`Executor::run`] runs it any number of
+//! times. [`execute`] does both. A run is a function of (graph, inputs, weights, seed): operations are
+//! evaluated one after the other, each of them deterministic at any number of threads.
+
+pub mod bind;
+pub mod convert;
+pub mod device;
+pub mod execute;
+pub mod memory;
+pub mod schedule;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use bind::{Binding, bind};
+pub use convert::{candle_dtype, from_f64, taper_dtype, to_f32_vec, to_f64_vec};
+pub use device::{DeviceChoice, open, set_threads};
+pub use execute::{Executor, execute};
+pub use memory::Memory;
+pub use watch::{Outputs, Rng, RunError, RunOptions, Silent, Watcher};

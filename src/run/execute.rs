@@ -1,0 +1,432 @@
+//! The executor.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{Device, Tensor};
+
+use super::memory::Account;
+use super::schedule::{Schedule, schedule};
+use super::watch::{Outputs, RunError, RunOptions, Watcher};
+use super::{Memory, bind, candle_dtype, convert};
+use crate::diagnostic::{Code, Diagnostic, codes};
+use crate::graph::{Graph, Node, NodeId, RegionId};
+use crate::ops::{EvalContext, Loop, Op, Primitive};
+use crate::shape::{Type, display_shape};
+
+/// A graph whose dimensions are known, with its order of evaluation, for one device. Made once, run often.
+pub struct Executor {
+    graph: Graph,
+    schedules: Vec<Schedule>,
+    /// The constants and tables, on the device.
+    constants: HashMap<(RegionId, NodeId), Tensor>,
+    device: Device,
+}
+
+/// Binds the graph to the inputs' shapes and runs it once.
+///
+/// # Errors
+/// See [`Executor::new`] and [`Executor::run`].
+pub fn execute(
+    graph: &Graph,
+    inputs: &HashMap<String, Tensor>,
+    params: &dyn Fn(&str) -> Option<Tensor>,
+    options: &RunOptions,
+    watcher: &mut dyn Watcher,
+) -> Result<Outputs, RunError> {
+    let shapes = inputs.iter().map(|(name, t)| (name.clone(), t.dims().to_vec())).collect();
+    Executor::new(graph, &shapes, &options.device)?.run(inputs, params, options, watcher)
+}
+
+impl Executor {
+    /// Prepares a graph for inputs of these shapes.
+    ///
+    /// # Errors
+    /// An input is missing or has another shape ([`codes::DATA_SHAPE`]); a constant does not fit the device.
+    pub fn new(
+        graph: &Graph,
+        shapes: &BTreeMap<String, Vec<usize>>,
+        device: &Device,
+    ) -> Result<Executor, RunError> {
+        let binding = bind::bind(graph, shapes)?;
+        let graph = bind::bound(graph, &binding)?;
+        let schedules: Vec<Schedule> = (0..graph.regions.len()).map(|r| schedule(&graph, r)).collect();
+        let mut constants = HashMap::new();
+        for (r, plan) in schedules.iter().enumerate() {
+            for id in &plan.order {
+                let node = graph.regions[r].node(*id);
+                let made = match &node.op {
+                    Op::Const(c) => convert::from_f64(&[c.value], &[], c.dtype, device),
+                    Op::Table(t) => convert::from_f64(&t.values, &t.shape, t.dtype, device),
+                    _ => continue,
+                };
+                let tensor = made.map_err(|e| failure(&graph, node, &[], &e))?;
+                constants.insert((r, *id), tensor);
+            }
+        }
+        Ok(Executor { graph, schedules, constants, device: device.clone() })
+    }
+
+    /// The graph, all dimensions known.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Runs it. `params` gives weights and states by path. Tensors may lie on any device and are moved to
+    /// the executor's; `options.device` is not read here.
+    ///
+    /// # Errors
+    /// [`RunError::Cancelled`]; an input or weight that is missing or has another shape or dtype; no memory;
+    /// a fault of ours ([`codes::INTERNAL`]) with the node's span.
+    pub fn run(
+        &self,
+        inputs: &HashMap<String, Tensor>,
+        params: &dyn Fn(&str) -> Option<Tensor>,
+        options: &RunOptions,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Outputs, RunError> {
+        let mut run = Run { on: self, params, options, watcher, account: Account::default() };
+        let given = run.inputs(inputs)?;
+        let mut memory = Memory { inputs: run.account.now(), ..Memory::default() };
+        for tensor in self.constants.values() {
+            run.account.hold(tensor);
+        }
+        let before = run.account.now();
+        let weights = run.weights()?;
+        memory.parameters = run.account.now() - before;
+        let frame = Frame { inputs: &given, weights: &weights, ..Frame::default() };
+        let (mut values, _) = run.region(0, &frame)?;
+        memory.peak = run.account.peak();
+        let root = self.graph.root();
+        let mut take = |id: NodeId| get(&mut values, id).ok_or_else(|| self.lost(0, id));
+        let out = Outputs {
+            outputs: root.outputs.iter().map(|id| take(*id)).collect::<Result<_, _>>()?,
+            updates: self
+                .graph
+                .updates
+                .iter()
+                .map(|u| Ok((u.name.clone(), take(u.node)?)))
+                .collect::<Result<_, RunError>>()?,
+            watches: root
+                .watches
+                .iter()
+                .map(|w| Ok((w.name.clone(), take(w.node)?)))
+                .collect::<Result<_, RunError>>()?,
+            memory,
+        };
+        if options.check_finite {
+            run.check_finite(&out)?;
+        }
+        Ok(out)
+    }
+
+    fn lost(&self, region: RegionId, id: NodeId) -> RunError {
+        let node = self.graph.regions[region].node(id);
+        let message = format!("the value of `{}` is not there", node.op.name());
+        Diagnostic::error(codes::INTERNAL, message).label(node.span, "needed here").into()
+    }
+}
+
+/// The values of a region: of most nodes one, of a loop several, none where freed or not yet computed.
+type Values = Vec<Vec<Tensor>>;
+
+/// What is fixed while one region runs.
+#[derive(Clone, Copy, Default)]
+struct Frame<'a> {
+    /// The graph's inputs (root).
+    inputs: &'a [(NodeId, Tensor)],
+    /// The weights (root).
+    weights: &'a [(NodeId, Tensor)],
+    /// The loop's inputs at this step (bodies).
+    bound: &'a [Tensor],
+    /// The loop of a body, with the step of its own.
+    of: Option<(&'a Loop, u32)>,
+    /// The loop's step with outer loops folded in.
+    step: u32,
+    /// Steps of all enclosing loops together.
+    total: u32,
+}
+
+struct Run<'a> {
+    on: &'a Executor,
+    params: &'a dyn Fn(&str) -> Option<Tensor>,
+    options: &'a RunOptions,
+    watcher: &'a mut dyn Watcher,
+    account: Account,
+}
+
+impl Run<'_> {
+    fn inputs(&mut self, given: &HashMap<String, Tensor>) -> Result<Vec<(NodeId, Tensor)>, RunError> {
+        let mut out = Vec::new();
+        for id in &self.on.schedules[0].order {
+            let node = self.on.graph.root().node(*id);
+            if let Op::Input(input) = &node.op {
+                let what = format!("input `{}`", input.name);
+                let tensor = given.get(&input.name).cloned();
+                out.push((*id, self.checked(node, &what, tensor, codes::DATA_SHAPE)?));
+            }
+        }
+        Ok(out)
+    }
+
+    fn weights(&mut self) -> Result<Vec<(NodeId, Tensor)>, RunError> {
+        let mut out = Vec::new();
+        for id in &self.on.schedules[0].order {
+            let node = self.on.graph.root().node(*id);
+            if let Op::Parameter(p) = &node.op {
+                let what = format!("weight `{}`", p.path);
+                out.push((*id, self.checked(node, &what, (self.params)(&p.path), codes::WEIGHT_SHAPE)?));
+            }
+        }
+        Ok(out)
+    }
+
+    fn checked(
+        &mut self,
+        node: &Node,
+        what: &str,
+        tensor: Option<Tensor>,
+        code: Code,
+    ) -> Result<Tensor, RunError> {
+        let Some(tensor) = tensor else {
+            return Err(Diagnostic::error(code, format!("{what} has no value"))
+                .label(node.span, format!("needs a tensor {}", node.ty))
+                .into());
+        };
+        if let Some(found) = misfit(&tensor, &node.ty) {
+            return Err(Diagnostic::error(code, format!("{what} is {found}, expected {}", node.ty))
+                .label(node.span, format!("expects {}", node.ty))
+                .into());
+        }
+        let tensor =
+            tensor.to_device(&self.on.device).map_err(|e| failure(&self.on.graph, node, &[&tensor], &e))?;
+        self.account.hold(&tensor);
+        Ok(tensor)
+    }
+
+    /// Evaluates a region. Gives its values, of which the roots are still there, and which tensors of it are
+    /// on the account.
+    fn region(&mut self, region: RegionId, frame: &Frame<'_>) -> Result<(Values, Vec<NodeId>), RunError> {
+        let on = self.on;
+        let dag = &on.graph.regions[region].dag;
+        let mut values: Values = vec![Vec::new(); dag.node_count()];
+        let plan = &on.schedules[region];
+        for (id, frees) in plan.order.iter().zip(&plan.frees) {
+            if self.watcher.cancelled() {
+                return Err(RunError::Cancelled);
+            }
+            let out = self.node(region, *id, &mut values, frame)?;
+            for tensor in &out {
+                self.account.hold(tensor);
+            }
+            values[id.index()] = out;
+            for free in frees {
+                for tensor in std::mem::take(&mut values[free.index()]) {
+                    self.account.release(&tensor);
+                }
+            }
+        }
+        let of = frame.of.map_or(1, |_| frame.total as usize);
+        for watch in &on.graph.regions[region].watches {
+            let value = get(&mut values, watch.node).ok_or_else(|| on.lost(region, watch.node))?;
+            self.watcher.watch(&watch.name, frame.step as usize, of, &value);
+        }
+        let held = (0..values.len()).filter(|i| !values[*i].is_empty()).map(NodeId::new).collect();
+        Ok((values, held))
+    }
+
+    fn node(
+        &mut self,
+        region: RegionId,
+        id: NodeId,
+        values: &mut Values,
+        frame: &Frame<'_>,
+    ) -> Result<Vec<Tensor>, RunError> {
+        let on = self.on;
+        let node = on.graph.regions[region].node(id);
+        let find = |list: &[(NodeId, Tensor)]| list.iter().find(|(n, _)| *n == id).map(|(_, t)| t.clone());
+        let one = |tensor: Option<Tensor>| tensor.map(|t| vec![t]).ok_or_else(|| on.lost(region, id));
+        match &node.op {
+            Op::Input(_) => one(find(frame.inputs)),
+            Op::Parameter(_) => one(find(frame.weights)),
+            Op::Const(_) | Op::Table(_) => one(on.constants.get(&(region, id)).cloned()),
+            Op::LoopInput(input) => one(frame.bound.get(input.index as usize).cloned()),
+            Op::Column(column) => {
+                let value = frame
+                    .of
+                    .and_then(|(l, step)| l.columns.get(column.index as usize)?.get(step as usize).copied())
+                    .ok_or_else(|| on.lost(region, id))?;
+                convert::from_f64(&[value], &[], column.dtype, &on.device)
+                    .map(|t| vec![t])
+                    .map_err(|e| failure(&on.graph, node, &[], &e))
+            }
+            Op::Project(project) => {
+                let input = *node.inputs.first().ok_or_else(|| on.lost(region, id))?;
+                one(values[input.index()].get(project.index as usize).cloned())
+            }
+            Op::Loop(l) => {
+                let inputs = self.gather(region, node, values)?;
+                self.repeat(l, node, inputs, frame)
+            }
+            op => {
+                let inputs = self.gather(region, node, values)?;
+                let cx = EvalContext {
+                    device: &on.device,
+                    output: &node.ty,
+                    seed: self.options.seed,
+                    loop_step: frame.step,
+                    step: self.options.step,
+                    first_sample: self.options.first_sample,
+                };
+                let all: Vec<&Tensor> = inputs.iter().collect();
+                let out = op.eval(&cx, &inputs).map_err(|e| failure(&on.graph, node, &all, &e))?;
+                match misfit(&out, &node.ty) {
+                    None => Ok(vec![out]),
+                    Some(found) => {
+                        let e = candle_core::Error::Msg(format!("it gave {found} in place of {}", node.ty));
+                        Err(failure(&on.graph, node, &all, &e))
+                    }
+                }
+            }
+        }
+    }
+
+    fn gather(&self, region: RegionId, node: &Node, values: &Values) -> Result<Vec<Tensor>, RunError> {
+        let first = |id: &NodeId| values[id.index()].first().cloned();
+        node.inputs.iter().map(|id| first(id).ok_or_else(|| self.on.lost(region, *id))).collect()
+    }
+
+    /// Runs a loop: carries, captured tensors, slices of scanned tensors, stacked outputs.
+    fn repeat(
+        &mut self,
+        l: &Loop,
+        node: &Node,
+        inputs: Vec<Tensor>,
+        frame: &Frame<'_>,
+    ) -> Result<Vec<Tensor>, RunError> {
+        let on = self.on;
+        let (carries, captures) = (l.carries as usize, l.captures as usize);
+        let fault = |e: candle_core::Error| failure(&on.graph, node, &[], &e);
+        let missing = || fault(candle_core::Error::Msg("the loop lacks an input or an output".into()));
+        if inputs.len() != carries + captures + l.scans as usize {
+            return Err(missing());
+        }
+        let mut carry: Vec<Tensor> = inputs[..carries].to_vec();
+        let mut stacked = Vec::new();
+        for ty in l.outputs.iter().skip(carries) {
+            let shape = ty.constant_shape().ok_or_else(missing)?;
+            let tensor = Tensor::zeros(shape, candle_dtype(ty.dtype), &on.device).map_err(fault)?;
+            self.account.hold(&tensor);
+            stacked.push(tensor);
+        }
+        let body = &on.graph.regions[l.region as usize];
+        let outer = frame.of.is_some();
+        for turn in 0..l.steps {
+            let step = if l.reverse { l.steps - 1 - turn } else { turn };
+            let mut bound = carry.clone();
+            bound.extend_from_slice(&inputs[carries..carries + captures]);
+            for scanned in &inputs[carries + captures..] {
+                let at = scanned.narrow(0, step as usize, 1).and_then(|t| t.squeeze(0)).map_err(fault)?;
+                bound.push(at);
+            }
+            let inner = Frame {
+                bound: &bound,
+                of: Some((l, step)),
+                step: frame.step.wrapping_mul(l.steps).wrapping_add(step),
+                total: if outer { frame.total.wrapping_mul(l.steps) } else { l.steps },
+                ..Frame::default()
+            };
+            let (mut values, held) = self.region(l.region as usize, &inner)?;
+            let mut outputs = Vec::with_capacity(body.outputs.len());
+            for id in &body.outputs {
+                outputs.push(get(&mut values, *id).ok_or_else(|| on.lost(l.region as usize, *id))?);
+            }
+            for (target, value) in stacked.iter().zip(&outputs[carries..]) {
+                let row = value.unsqueeze(0).and_then(|t| t.contiguous()).map_err(fault)?;
+                target.slice_set(&row, 0, step as usize).map_err(fault)?;
+            }
+            outputs.truncate(carries);
+            // The new carries are held before the body's values go, the old ones released after.
+            for tensor in &outputs {
+                self.account.hold(tensor);
+            }
+            for tensor in held.iter().flat_map(|id| &values[id.index()]) {
+                self.account.release(tensor);
+            }
+            if turn > 0 {
+                for tensor in &carry {
+                    self.account.release(tensor);
+                }
+            }
+            carry = outputs;
+            if !outer {
+                self.watcher.progress(turn as usize + 1, l.steps as usize);
+            }
+        }
+        let made = l.steps > 0;
+        let out: Vec<Tensor> = carry.iter().chain(&stacked).cloned().collect();
+        // From here on the loop's node holds them.
+        for tensor in carry.iter().take(if made { carries } else { 0 }).chain(&stacked) {
+            self.account.release(tensor);
+        }
+        Ok(out)
+    }
+
+    fn check_finite(&mut self, out: &Outputs) -> Result<(), RunError> {
+        let names = &self.on.graph.output_names;
+        for (i, tensor) in out.outputs.iter().enumerate() {
+            if !tensor.dtype().is_float() {
+                continue;
+            }
+            let node = self.on.graph.root().node(self.on.graph.root().outputs[i]);
+            let values =
+                convert::to_f32_vec(tensor).map_err(|e| failure(&self.on.graph, node, &[tensor], &e))?;
+            let count = values.iter().filter(|v| !v.is_finite()).count();
+            if count > 0 {
+                self.watcher.not_finite(names.get(i).map_or("out", String::as_str), count, values.len());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn get(values: &mut Values, id: NodeId) -> Option<Tensor> {
+    values.get(id.index())?.first().cloned()
+}
+
+/// What a tensor is, if it is not what the type says.
+fn misfit(tensor: &Tensor, ty: &Type) -> Option<String> {
+    let same_shape = tensor.rank() == ty.rank()
+        && tensor.dims().iter().zip(&ty.shape).all(|(d, t)| i64::try_from(*d).is_ok_and(|d| t.is(d)));
+    if same_shape && tensor.dtype() == candle_dtype(ty.dtype) {
+        return None;
+    }
+    let shape: Vec<String> = tensor.dims().iter().map(ToString::to_string).collect();
+    Some(format!("{}[{}]", tensor.dtype().as_str(), shape.join(", ")))
+}
+
+/// An operation failed after a clean check: our fault, unless the machine is out of memory.
+fn failure(graph: &Graph, node: &Node, inputs: &[&Tensor], error: &candle_core::Error) -> RunError {
+    let text = error.to_string();
+    let reason = text.lines().next().unwrap_or("unknown error");
+    let lower = text.to_lowercase();
+    let mut out = if lower.contains("out of memory") || lower.contains("out_of_memory") {
+        Diagnostic::error(codes::TENSOR_TOO_LARGE, format!("the device is out of memory at `{}`", node.op.name()))
+            .help("use a smaller batch, or `--device cpu`")
+    } else {
+        Diagnostic::error(codes::INTERNAL, format!("`{}` failed: {reason}", node.op.label()))
+            .help("the check should have excluded this: please report it with the file")
+    };
+    out = out.label(node.span, format!("gives {}", node.ty));
+    let shapes: Vec<String> = inputs
+        .iter()
+        .map(|t| {
+            let shape: Vec<_> = t.dims().iter().map(|d| (*d).into()).collect();
+            format!("{}{}", t.dtype().as_str(), display_shape(&shape))
+        })
+        .collect();
+    if !shapes.is_empty() {
+        out = out.note(format!("inputs: {}", shapes.join(", ")));
+    }
+    let place = if node.path.is_empty() { graph.name.clone() } else { format!("{}, {}", graph.name, node.path) };
+    out.note(format!("in `{place}`")).into()
+}

@@ -1,0 +1,196 @@
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+
+use super::*;
+use crate::graph::{Builder, Graph, Named};
+use crate::ops::{Binary, Column, Emit, Input, Loop, LoopInput, NodeId, Op, Parameter, Project, Unary};
+use crate::shape::{DType, Dim, Type};
+use crate::source::Span;
+
+fn named(dims: &[&str]) -> Type {
+    Type::new(DType::F32, dims.iter().map(|d| d.parse::<Dim>().unwrap()).collect())
+}
+
+fn builder(graph: &mut Graph, region: usize) -> Builder<'_> {
+    Builder::new(graph, region, Span::default(), "".into())
+}
+
+fn input(b: &mut Builder<'_>, name: &str, ty: Type) -> NodeId {
+    b.emit(Op::Input(Input { name: name.into(), ty }), &[]).unwrap()
+}
+
+fn tensor(values: &[f32], shape: &[usize]) -> Tensor {
+    Tensor::from_vec(values.to_vec(), shape, &Device::Cpu).unwrap()
+}
+
+fn none(_: &str) -> Option<Tensor> {
+    None
+}
+
+#[test]
+fn open_dimensions_come_from_the_inputs() {
+    let mut graph = Graph::new("g");
+    let mut b = builder(&mut graph, 0);
+    let x = input(&mut b, "x", named(&["n", "2*h"]));
+    let y = b.binary(Binary::Add, x, x).unwrap();
+    graph.regions[0].outputs = vec![y];
+    let run = |shape: &[usize]| {
+        let x = Tensor::ones(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+        execute(&graph, &HashMap::from([("x".into(), x)]), &none, &RunOptions::default(), &mut Silent)
+    };
+    assert_eq!(to_f32_vec(&run(&[3, 4]).unwrap().outputs[0]).unwrap(), vec![2.0; 12]);
+    let odd = run(&[3, 5]).unwrap_err();
+    assert!(odd.to_string().contains("[3, 5], expected [n, 2*h]"), "{odd}");
+    assert!(run(&[3]).is_err());
+    let empty = execute(&graph, &HashMap::new(), &none, &RunOptions::default(), &mut Silent).unwrap_err();
+    assert!(empty.to_string().contains("needs the input `x`"), "{empty}");
+}
+
+/// x ← x·w + column, six steps; the stacked output is each step's carry before, summed with a scanned row.
+fn looped(reverse: bool) -> Graph {
+    let mut graph = Graph::new("loop");
+    graph.regions.push(Default::default());
+    let mut b = builder(&mut graph, 1);
+    let ty = Type::of(DType::F32, &[2]);
+    let put = |b: &mut Builder<'_>, index| {
+        b.emit(Op::LoopInput(LoopInput { index, ty: Type::of(DType::F32, &[2]) }), &[]).unwrap()
+    };
+    let (x, w, row) = (put(&mut b, 0), put(&mut b, 1), put(&mut b, 2));
+    let column = b.emit(Op::Column(Column { index: 0, dtype: DType::F32 }), &[]).unwrap();
+    let scaled = b.binary(Binary::Mul, x, w).unwrap();
+    let next = b.binary(Binary::Add, scaled, column).unwrap();
+    let seen = b.binary(Binary::Add, x, row).unwrap();
+    graph.regions[1].outputs = vec![next, seen];
+    graph.regions[1].watches = vec![Named { name: "x".into(), node: next }];
+    let mut b = builder(&mut graph, 0);
+    let x = input(&mut b, "x", ty.clone());
+    let w = b.emit(Op::Parameter(Parameter { path: "w".into(), ty: ty.clone() }), &[]).unwrap();
+    let rows = input(&mut b, "rows", Type::of(DType::F32, &[3, 2]));
+    let outputs = vec![ty, Type::of(DType::F32, &[3, 2])];
+    let l = Loop {
+        region: 1,
+        steps: 3,
+        carries: 1,
+        captures: 1,
+        scans: 1,
+        reverse,
+        columns: vec![vec![1.0, 10.0, 100.0]],
+        outputs: outputs.clone(),
+    };
+    let l = b.emit(Op::Loop(l), &[x, w, rows]).unwrap();
+    let project = |b: &mut Builder<'_>, index: usize| {
+        b.emit(Op::Project(Project { index: index as u32, ty: outputs[index].clone() }), &[l]).unwrap()
+    };
+    let (last, all) = (project(&mut b, 0), project(&mut b, 1));
+    graph.regions[0].outputs = vec![last, all];
+    graph
+}
+
+#[derive(Default)]
+struct Log {
+    watched: Vec<(usize, usize, Vec<f32>)>,
+    progress: Vec<(usize, usize)>,
+    stop_after: Option<usize>,
+}
+
+impl Watcher for Log {
+    fn watch(&mut self, _: &str, step: usize, of: usize, value: &Tensor) {
+        self.watched.push((step, of, to_f32_vec(value).unwrap()));
+    }
+    fn progress(&mut self, step: usize, of: usize) {
+        self.progress.push((step, of));
+    }
+    fn cancelled(&self) -> bool {
+        self.stop_after.is_some_and(|n| self.progress.len() >= n)
+    }
+}
+
+#[test]
+fn a_loop_carries_captures_scans_and_stacks() {
+    let rows: Vec<f32> = vec![0.1, 0.1, 0.2, 0.2, 0.3, 0.3];
+    let inputs = HashMap::from([
+        ("x".to_string(), tensor(&[1.0, 2.0], &[2])),
+        ("rows".to_string(), tensor(&rows, &[3, 2])),
+    ]);
+    let params = |_: &str| Some(tensor(&[2.0, 3.0], &[2]));
+    for reverse in [false, true] {
+        let graph = looped(reverse);
+        crate::graph::validate::validate(&graph).unwrap();
+        let mut log = Log::default();
+        let out = execute(&graph, &inputs, &params, &RunOptions::default(), &mut log).unwrap();
+        // The same by hand.
+        let (mut x, mut all) = ([1.0f32, 2.0], [[0.0f32; 2]; 3]);
+        let order: Vec<usize> = if reverse { vec![2, 1, 0] } else { vec![0, 1, 2] };
+        let mut watched = Vec::new();
+        for s in order {
+            all[s] = [x[0] + rows[2 * s], x[1] + rows[2 * s + 1]];
+            let c = [1.0, 10.0, 100.0][s];
+            x = [x[0] * 2.0 + c, x[1] * 3.0 + c];
+            watched.push((s, 3, x.to_vec()));
+        }
+        assert_eq!(to_f32_vec(&out.outputs[0]).unwrap(), x);
+        assert_eq!(to_f32_vec(&out.outputs[1]).unwrap(), all.concat());
+        assert_eq!(log.watched, watched);
+        assert_eq!(log.progress, vec![(1, 3), (2, 3), (3, 3)]);
+    }
+    let mut log = Log { stop_after: Some(2), ..Log::default() };
+    let stopped = execute(&looped(false), &inputs, &params, &RunOptions::default(), &mut log);
+    assert!(matches!(stopped, Err(RunError::Cancelled)));
+    assert_eq!(log.progress.len(), 2);
+}
+
+#[test]
+fn values_are_freed_after_their_last_use_and_views_count_once() {
+    // A chain of ten negations of 1 MiB holds two of them at a time, whatever its length.
+    let mut graph = Graph::new("chain");
+    let mut b = builder(&mut graph, 0);
+    let mut x = input(&mut b, "x", named(&["n"]));
+    for _ in 0..10 {
+        x = b.unary(Unary::Neg, x).unwrap();
+    }
+    graph.regions[0].outputs = vec![x, x];
+    let given = Tensor::ones(1 << 18, candle_core::DType::F32, &Device::Cpu).unwrap();
+    let inputs = HashMap::from([("x".to_string(), given)]);
+    let out = execute(&graph, &inputs, &none, &RunOptions::default(), &mut Silent).unwrap();
+    // The caller holds the input all the time.
+    assert_eq!(out.memory.inputs, 1 << 20);
+    assert_eq!(out.memory.peak, 3 << 20);
+}
+
+#[test]
+fn wrong_weights_and_wrong_values_are_reported() {
+    let mut graph = Graph::new("w");
+    let mut b = builder(&mut graph, 0);
+    let ty = Type::of(DType::F32, &[2]);
+    let w = b.emit(Op::Parameter(Parameter { path: "net.w".into(), ty }), &[]).unwrap();
+    let y = b.unary(Unary::Exp, w).unwrap();
+    graph.regions[0].outputs = vec![y];
+    let run = |w: Option<Tensor>, watcher: &mut dyn Watcher| {
+        execute(&graph, &HashMap::new(), &|_| w.clone(), &RunOptions::default(), watcher)
+    };
+    assert!(run(None, &mut Silent).unwrap_err().to_string().contains("weight `net.w` has no value"));
+    let shape = run(Some(tensor(&[1.0], &[1])), &mut Silent).unwrap_err().to_string();
+    assert!(shape.contains("is f32[1], expected [2]"), "{shape}");
+    #[derive(Default)]
+    struct Finite(Vec<(usize, usize)>);
+    impl Watcher for Finite {
+        fn not_finite(&mut self, _: &str, count: usize, of: usize) {
+            self.0.push((count, of));
+        }
+    }
+    let mut finite = Finite::default();
+    run(Some(tensor(&[1.0, 1e9], &[2])), &mut finite).unwrap();
+    assert_eq!(finite.0, vec![(1, 2)]);
+}
+
+#[test]
+fn devices_are_parsed_and_a_missing_gpu_is_an_error() {
+    assert_eq!("cuda:1".parse::<DeviceChoice>().unwrap(), DeviceChoice::Cuda(1));
+    assert_eq!("auto".parse::<DeviceChoice>().unwrap(), DeviceChoice::Auto);
+    assert!("gpu".parse::<DeviceChoice>().unwrap_err().message.contains("`gpu` is not a device"));
+    assert!(open(DeviceChoice::Auto).is_ok());
+    if !cfg!(feature = "cuda") {
+        assert_eq!(open(DeviceChoice::Cuda(0)).unwrap_err().code, crate::diagnostic::codes::NO_DEVICE);
+    }
+}
