@@ -70,3 +70,17 @@ pub fn to_f32_vec(tensor: &Tensor) -> Result<Vec<f32>> {
 pub fn to_f64_vec(tensor: &Tensor) -> Result<Vec<f64>> {
     tensor.to_device(&Device::Cpu)?.to_dtype(CandleDType::F64)?.flatten_all()?.to_vec1()
 }
+
+/// The same values in row-major order in a storage of their own size, so that keeping the tensor keeps
+/// nothing else. Copies only where it must.
+///
+/// # Errors
+/// The device is out of memory.
+pub fn own(tensor: &Tensor) -> Result<Tensor> {
+    let whole = {
+        let (_, layout) = tensor.storage_and_layout();
+        let size = (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64;
+        layout.is_contiguous() && layout.start_offset() == 0 && super::memory::storage(tensor).1 == size
+    };
+    if whole { Ok(tensor.clone()) } else { tensor.force_contiguous() }
+}

@@ -58,7 +58,7 @@ impl Account {
 
 /// The address of a tensor's storage, which identifies it while the tensor lives, and its size. On a GPU the
 /// size is taken from the tensor that is seen first, which is the one that was allocated.
-fn storage(tensor: &Tensor) -> (usize, u64) {
+pub(super) fn storage(tensor: &Tensor) -> (usize, u64) {
     let (storage, layout) = tensor.storage_and_layout();
     let key = std::ptr::from_ref::<Storage>(&storage).addr();
     let bytes = match &*storage {

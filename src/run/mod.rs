@@ -4,6 +4,7 @@
 //! times. [`execute`] does both. A run is a function of (graph, inputs, weights, seed): operations are
 //! evaluated one after the other, each of them deterministic at any number of threads.
 
+pub mod array;
 pub mod bind;
 pub mod convert;
 pub mod device;
@@ -15,8 +16,9 @@ pub mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use array::{from_array, to_array};
 pub use bind::{Binding, bind};
-pub use convert::{candle_dtype, from_f64, taper_dtype, to_f32_vec, to_f64_vec};
+pub use convert::{candle_dtype, from_f64, own, taper_dtype, to_f32_vec, to_f64_vec};
 pub use device::{DeviceChoice, open, set_threads};
 pub use execute::{Executor, execute};
 pub use memory::Memory;

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::Memory;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, codes};
 
 /// Where noise comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +91,13 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// A fault of ours about the value of that name.
+    pub(crate) fn internal(name: &str, error: &candle_core::Error) -> Self {
+        let text = error.to_string();
+        let reason = text.lines().next().unwrap_or("unknown error");
+        Diagnostic::error(codes::INTERNAL, format!("`{name}` cannot be handled: {reason}")).into()
+    }
+
     /// The diagnostic, if it is not a cancellation.
     pub fn diagnostic(&self) -> Option<&Diagnostic> {
         match self {

@@ -1,0 +1,127 @@
+//! What a training step reads: tensors by the names of the step graph's inputs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use crate::data::{Loader, LoaderOptions, open_named};
+use crate::diagnostic::{Diagnostic, codes};
+use crate::graph::program::TrainEntry;
+use crate::media::ReadOptions;
+use crate::run::from_array;
+
+/// The inputs of one step.
+#[derive(Clone, Debug, Default)]
+pub struct TrainBatch {
+    /// Its epoch, counted from 0.
+    pub epoch: u64,
+    /// Tensors by input, on the CPU.
+    pub inputs: HashMap<String, Tensor>,
+}
+
+/// Gives the batch of each step, in order of steps from the one it was opened at.
+pub trait Batches {
+    /// The batch of the next step.
+    ///
+    /// # Errors
+    /// What is wrong with the data.
+    fn next(&mut self) -> Result<TrainBatch, Diagnostic>;
+}
+
+/// Batches of data sets, decoded and augmented on threads of their own.
+pub struct DataBatches {
+    sources: Vec<Source>,
+    /// How often a pass over the data ends: the first data set counts epochs.
+    steps_per_epoch: Option<u64>,
+}
+
+struct Source {
+    loader: Loader,
+    /// Field and input.
+    fields: Vec<(String, String)>,
+}
+
+/// How data is read.
+#[derive(Clone, Debug)]
+pub struct DataOptions<'a> {
+    /// `--data`.
+    pub data: Option<&'a Path>,
+    /// Seed of order and augmentation.
+    pub seed: u64,
+    /// Steps done already.
+    pub start: u64,
+    /// Threads that make batches; 0 makes each when it is asked for.
+    pub workers: usize,
+    /// How image files are read.
+    pub read: ReadOptions,
+}
+
+impl DataBatches {
+    /// Opens every data set that the step reads.
+    ///
+    /// # Errors
+    /// What is wrong with the data (E08…), its span added.
+    pub fn open(entry: &TrainEntry, options: &DataOptions<'_>) -> Result<DataBatches, Diagnostic> {
+        let mut sets: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+        for (i, input) in entry.data.iter().enumerate() {
+            sets.entry((&input.dataset, &input.split)).or_default().push(i);
+        }
+        let mut sources = Vec::new();
+        for ((dataset, split), members) in sets {
+            let inputs: Vec<_> = members.iter().map(|i| &entry.data[*i]).collect();
+            let at = |d: Diagnostic| match inputs.first() {
+                Some(first) if d.labels.is_empty() => d.label(first.span, "read here"),
+                _ => d,
+            };
+            let data = open_named(dataset, split, options.data, &options.read).map_err(at)?;
+            let fields: Vec<(String, String)> =
+                inputs.iter().map(|i| (i.field.clone(), i.input.clone())).collect();
+            let mut names: Vec<String> = fields.iter().map(|(f, _)| f.clone()).collect();
+            names.sort();
+            names.dedup();
+            let loader = Loader::new(
+                Arc::new(data),
+                LoaderOptions {
+                    fields: names,
+                    batch: entry.batch,
+                    seed: options.seed,
+                    start: options.start,
+                    workers: options.workers,
+                    ..LoaderOptions::default()
+                },
+            )
+            .map_err(at)?;
+            sources.push(Source { loader, fields });
+        }
+        let steps_per_epoch = sources.first().map(|s| s.loader.steps_per_epoch());
+        Ok(DataBatches { sources, steps_per_epoch })
+    }
+
+    /// Steps in one pass over the data; `None` for a training that reads none.
+    pub fn steps_per_epoch(&self) -> Option<u64> {
+        self.steps_per_epoch
+    }
+}
+
+impl Batches for DataBatches {
+    fn next(&mut self) -> Result<TrainBatch, Diagnostic> {
+        let mut out = TrainBatch::default();
+        for (n, source) in self.sources.iter_mut().enumerate() {
+            let batch = source
+                .loader
+                .next()
+                .ok_or_else(|| Diagnostic::error(codes::INTERNAL, "the data ended before the training"))??;
+            if n == 0 {
+                out.epoch = batch.epoch;
+            }
+            for (field, input) in &source.fields {
+                if let Some(array) = batch.fields.get(field) {
+                    out.inputs.insert(input.clone(), from_array(array, &Device::Cpu)?);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
