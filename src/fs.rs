@@ -112,6 +112,25 @@ fn create_beside(target: &Path) -> io::Result<(PathBuf, File)> {
     Err(io::Error::from(io::ErrorKind::AlreadyExists))
 }
 
+/// Removes the temporary files that killed processes left in `folder`. Only for a folder that nothing else
+/// writes to, such as a run that is being resumed.
+pub fn remove_leftovers(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_temporary) {
+            // One that stays is only untidy.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whether a name is one that [`create_beside`] gives: `.NAME.PROCESS.NUMBER.tmp`.
+fn is_temporary(name: &str) -> bool {
+    let number = |s: Option<&str>| s.is_some_and(|s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit()));
+    let Some(stem) = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp")) else { return false };
+    let mut parts = stem.rsplitn(3, '.');
+    number(parts.next()) && number(parts.next()) && parts.next().is_some_and(|n| !n.is_empty())
+}
+
 /// Makes the rename itself durable where the system can.
 fn sync_folder(target: &Path) {
     let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -183,6 +202,20 @@ mod tests {
         });
         assert!(result.is_err());
         assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn leftovers_go_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (left, _file) = create_beside(&folder.path().join("model.safetensors")).unwrap();
+        assert!(is_temporary(left.file_name().unwrap().to_str().unwrap()));
+        for name in ["a.tmp", ".a.1.tmp", ".a.x.1.tmp", "a.1.2.tmp", ".1.2.tmp", "model.safetensors"] {
+            fs::write(folder.path().join(name), "kept").unwrap();
+        }
+        remove_leftovers(folder.path());
+        assert_eq!(names(folder.path()).len(), 6);
+        assert!(!left.exists());
+        remove_leftovers(&folder.path().join("none"));
     }
 
     #[test]

@@ -152,6 +152,23 @@ mod tests {
         }
     }
 
+    /// Written by NumPy 2.4's `savez_compressed`.
+    #[test]
+    fn what_numpy_writes_is_read() {
+        let got = parse_npz(include_bytes!("../../tests/fixtures/numpy.npz")).unwrap();
+        let named = |n: &str| &got.iter().find(|e| e.0 == n).unwrap().1;
+        let array = |shape: &[usize], data| Array::new(shape.to_vec(), data).unwrap();
+        assert_eq!(
+            named("image"),
+            &array(&[2, 3, 4], ArrayData::U8((0..24u8).map(|i| i.wrapping_mul(10)).collect()))
+        );
+        assert_eq!(named("label"), &array(&[2], ArrayData::I64(vec![3, -1])));
+        assert_eq!(named("half"), &array(&[2, 1], ArrayData::F32(vec![0.5, -2.0])));
+        assert_eq!(named("big"), &array(&[2], ArrayData::F64(vec![1.5, 2.5])));
+        assert_eq!(named("flag"), &array(&[2], ArrayData::U8(vec![1, 0])));
+        assert_eq!(named("fortran_vector"), &array(&[2, 1], ArrayData::F32(vec![1.0, 2.0])));
+    }
+
     #[test]
     fn damage_and_emptiness_are_told() {
         let good = sample_npz(CompressionMethod::Deflated);
