@@ -4,17 +4,7 @@ use candle_core::{DType as CandleDType, Device, Result, Tensor};
 
 use crate::shape::DType;
 
-/// The dtype that holds values of `dtype`; truth values are bytes, 0 or 1.
-pub fn candle_dtype(dtype: DType) -> CandleDType {
-    match dtype {
-        DType::Bool | DType::U8 => CandleDType::U8,
-        DType::I64 => CandleDType::I64,
-        DType::F16 => CandleDType::F16,
-        DType::BF16 => CandleDType::BF16,
-        DType::F32 => CandleDType::F32,
-        DType::F64 => CandleDType::F64,
-    }
-}
+pub use crate::ops::util::candle_dtype;
 
 /// The language's dtype for a candle tensor; `None` for those that the language has not (`u32`, `f8`, …).
 pub fn taper_dtype(dtype: CandleDType) -> Option<DType> {

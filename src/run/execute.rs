@@ -6,10 +6,12 @@ use candle_core::{Device, Tensor};
 
 use super::memory::Account;
 use super::schedule::{Schedule, schedule};
-use super::watch::{Outputs, RunError, RunOptions, Watcher};
+use super::watch::{Outputs, Rng, RunError, RunOptions, Watcher};
 use super::{Memory, bind, candle_dtype, convert};
 use crate::diagnostic::{Code, Diagnostic, codes};
 use crate::graph::{Graph, Node, NodeId, RegionId};
+use crate::ops::random::fill_torch;
+use crate::ops::torch_rng::TorchRng;
 use crate::ops::{EvalContext, Loop, Op, Primitive};
 use crate::shape::{Type, display_shape};
 
@@ -17,7 +19,7 @@ use crate::shape::{Type, display_shape};
 pub struct Executor {
     graph: Graph,
     schedules: Vec<Schedule>,
-    /// The constants and tables, on the device.
+    /// The constants, tables and columns (all steps), on the device.
     constants: HashMap<(RegionId, NodeId), Tensor>,
     device: Device,
 }
@@ -49,7 +51,16 @@ impl Executor {
     ) -> Result<Executor, RunError> {
         let binding = bind::bind(graph, shapes)?;
         let graph = bind::bound(graph, &binding)?;
-        let schedules: Vec<Schedule> = (0..graph.regions.len()).map(|r| schedule(&graph, r)).collect();
+        let schedules = in_order(&graph);
+        let columns: HashMap<RegionId, &Loop> = graph
+            .regions
+            .iter()
+            .flat_map(|r| r.dag.node_weights())
+            .filter_map(|n| match &n.op {
+                Op::Loop(l) => Some((l.region as usize, l)),
+                _ => None,
+            })
+            .collect();
         let mut constants = HashMap::new();
         for (r, plan) in schedules.iter().enumerate() {
             for id in &plan.order {
@@ -57,6 +68,14 @@ impl Executor {
                 let made = match &node.op {
                     Op::Const(c) => convert::from_f64(&[c.value], &[], c.dtype, device),
                     Op::Table(t) => convert::from_f64(&t.values, &t.shape, t.dtype, device),
+                    // All steps at once, so that a step copies nothing to the device.
+                    Op::Column(c) => match columns.get(&r).and_then(|l| l.columns.get(c.index as usize)) {
+                        Some(values) => convert::from_f64(values, &[values.len()], c.dtype, device),
+                        None => {
+                            let e = candle_core::Error::Msg("the loop has no such column".into());
+                            return Err(failure(&graph, node, &[], &e));
+                        }
+                    },
                     _ => continue,
                 };
                 let tensor = made.map_err(|e| failure(&graph, node, &[], &e))?;
@@ -84,16 +103,23 @@ impl Executor {
         options: &RunOptions,
         watcher: &mut dyn Watcher,
     ) -> Result<Outputs, RunError> {
-        let mut run = Run { on: self, params, options, watcher, account: Account::default() };
-        let given = run.inputs(inputs)?;
+        // PyTorch's generator is drawn from in the order of the program, whatever the plan prefers.
+        let (torch, in_order) = match options.rng {
+            Rng::Philox => (None, None),
+            Rng::Torch => (Some(TorchRng::new(options.seed)), Some(in_order(&self.graph))),
+        };
+        let schedules = in_order.as_deref().unwrap_or(&self.schedules);
+        let mut run =
+            Run { on: self, params, options, watcher, account: Account::default(), torch, schedules };
+        let mut given = run.inputs(inputs)?;
         let mut memory = Memory { inputs: run.account.now(), ..Memory::default() };
         for tensor in self.constants.values() {
             run.account.hold(tensor);
         }
         let before = run.account.now();
-        let weights = run.weights()?;
+        given.extend(run.weights()?);
         memory.parameters = run.account.now() - before;
-        let frame = Frame { inputs: &given, weights: &weights, ..Frame::default() };
+        let frame = Frame { given: Some(&given), ..Frame::default() };
         let (mut values, _) = run.region(0, &frame)?;
         memory.peak = run.account.peak();
         let root = self.graph.root();
@@ -126,16 +152,18 @@ impl Executor {
     }
 }
 
+fn in_order(graph: &Graph) -> Vec<Schedule> {
+    (0..graph.regions.len()).map(|r| schedule(graph, r)).collect()
+}
+
 /// The values of a region: of most nodes one, of a loop several, none where freed or not yet computed.
 type Values = Vec<Vec<Tensor>>;
 
 /// What is fixed while one region runs.
 #[derive(Clone, Copy, Default)]
 struct Frame<'a> {
-    /// The graph's inputs (root).
-    inputs: &'a [(NodeId, Tensor)],
-    /// The weights (root).
-    weights: &'a [(NodeId, Tensor)],
+    /// The graph's inputs and weights (root).
+    given: Option<&'a HashMap<NodeId, Tensor>>,
     /// The loop's inputs at this step (bodies).
     bound: &'a [Tensor],
     /// The loop of a body, with the step of its own.
@@ -152,29 +180,32 @@ struct Run<'a> {
     options: &'a RunOptions,
     watcher: &'a mut dyn Watcher,
     account: Account,
+    /// PyTorch's generator, where the run draws from it.
+    torch: Option<TorchRng>,
+    schedules: &'a [Schedule],
 }
 
 impl Run<'_> {
-    fn inputs(&mut self, given: &HashMap<String, Tensor>) -> Result<Vec<(NodeId, Tensor)>, RunError> {
-        let mut out = Vec::new();
-        for id in &self.on.schedules[0].order {
+    fn inputs(&mut self, given: &HashMap<String, Tensor>) -> Result<HashMap<NodeId, Tensor>, RunError> {
+        let mut out = HashMap::new();
+        for id in &self.schedules[0].order {
             let node = self.on.graph.root().node(*id);
             if let Op::Input(input) = &node.op {
                 let what = format!("input `{}`", input.name);
                 let tensor = given.get(&input.name).cloned();
-                out.push((*id, self.checked(node, &what, tensor, codes::DATA_SHAPE)?));
+                out.insert(*id, self.checked(node, &what, tensor, codes::DATA_SHAPE)?);
             }
         }
         Ok(out)
     }
 
-    fn weights(&mut self) -> Result<Vec<(NodeId, Tensor)>, RunError> {
-        let mut out = Vec::new();
-        for id in &self.on.schedules[0].order {
+    fn weights(&mut self) -> Result<HashMap<NodeId, Tensor>, RunError> {
+        let mut out = HashMap::new();
+        for id in &self.schedules[0].order {
             let node = self.on.graph.root().node(*id);
             if let Op::Parameter(p) = &node.op {
                 let what = format!("weight `{}`", p.path);
-                out.push((*id, self.checked(node, &what, (self.params)(&p.path), codes::WEIGHT_SHAPE)?));
+                out.insert(*id, self.checked(node, &what, (self.params)(&p.path), codes::WEIGHT_SHAPE)?);
             }
         }
         Ok(out)
@@ -209,7 +240,7 @@ impl Run<'_> {
         let on = self.on;
         let dag = &on.graph.regions[region].dag;
         let mut values: Values = vec![Vec::new(); dag.node_count()];
-        let plan = &on.schedules[region];
+        let plan = &self.schedules[region];
         for (id, frees) in plan.order.iter().zip(&plan.frees) {
             if self.watcher.cancelled() {
                 return Err(RunError::Cancelled);
@@ -243,21 +274,20 @@ impl Run<'_> {
     ) -> Result<Vec<Tensor>, RunError> {
         let on = self.on;
         let node = on.graph.regions[region].node(id);
-        let find = |list: &[(NodeId, Tensor)]| list.iter().find(|(n, _)| *n == id).map(|(_, t)| t.clone());
         let one = |tensor: Option<Tensor>| tensor.map(|t| vec![t]).ok_or_else(|| on.lost(region, id));
         match &node.op {
-            Op::Input(_) => one(find(frame.inputs)),
-            Op::Parameter(_) => one(find(frame.weights)),
+            Op::Input(_) | Op::Parameter(_) => one(frame.given.and_then(|g| g.get(&id)).cloned()),
             Op::Const(_) | Op::Table(_) => one(on.constants.get(&(region, id)).cloned()),
             Op::LoopInput(input) => one(frame.bound.get(input.index as usize).cloned()),
-            Op::Column(column) => {
-                let value = frame
-                    .of
-                    .and_then(|(l, step)| l.columns.get(column.index as usize)?.get(step as usize).copied())
+            Op::Column(_) => {
+                let (all, step) = on
+                    .constants
+                    .get(&(region, id))
+                    .zip(frame.of)
+                    .map(|(all, (_, step))| (all, step as usize))
                     .ok_or_else(|| on.lost(region, id))?;
-                convert::from_f64(&[value], &[], column.dtype, &on.device)
-                    .map(|t| vec![t])
-                    .map_err(|e| failure(&on.graph, node, &[], &e))
+                let value = all.narrow(0, step, 1).and_then(|t| t.squeeze(0));
+                value.map(|t| vec![t]).map_err(|e| failure(&on.graph, node, &[], &e))
             }
             Op::Project(project) => {
                 let input = *node.inputs.first().ok_or_else(|| on.lost(region, id))?;
@@ -278,7 +308,11 @@ impl Run<'_> {
                     first_sample: self.options.first_sample,
                 };
                 let all: Vec<&Tensor> = inputs.iter().collect();
-                let out = op.eval(&cx, &inputs).map_err(|e| failure(&on.graph, node, &all, &e))?;
+                let out = match (op, &mut self.torch) {
+                    (Op::Random(random), Some(rng)) => fill_torch(random, &cx, rng),
+                    _ => op.eval(&cx, &inputs),
+                };
+                let out = out.map_err(|e| failure(&on.graph, node, &all, &e))?;
                 match misfit(&out, &node.ty) {
                     None => Ok(vec![out]),
                     Some(found) => {
@@ -410,8 +444,11 @@ fn failure(graph: &Graph, node: &Node, inputs: &[&Tensor], error: &candle_core::
     let reason = text.lines().next().unwrap_or("unknown error");
     let lower = text.to_lowercase();
     let mut out = if lower.contains("out of memory") || lower.contains("out_of_memory") {
-        Diagnostic::error(codes::TENSOR_TOO_LARGE, format!("the device is out of memory at `{}`", node.op.name()))
-            .help("use a smaller batch, or `--device cpu`")
+        Diagnostic::error(
+            codes::TENSOR_TOO_LARGE,
+            format!("the device is out of memory at `{}`", node.op.name()),
+        )
+        .help("use a smaller batch, or `--device cpu`")
     } else {
         Diagnostic::error(codes::INTERNAL, format!("`{}` failed: {reason}", node.op.label()))
             .help("the check should have excluded this: please report it with the file")
@@ -427,6 +464,7 @@ fn failure(graph: &Graph, node: &Node, inputs: &[&Tensor], error: &candle_core::
     if !shapes.is_empty() {
         out = out.note(format!("inputs: {}", shapes.join(", ")));
     }
-    let place = if node.path.is_empty() { graph.name.clone() } else { format!("{}, {}", graph.name, node.path) };
+    let place =
+        if node.path.is_empty() { graph.name.clone() } else { format!("{}, {}", graph.name, node.path) };
     out.note(format!("in `{place}`")).into()
 }

@@ -19,7 +19,7 @@ mod tests;
 pub use array::{from_array, to_array};
 pub use bind::{Binding, bind};
 pub use convert::{candle_dtype, from_f64, own, taper_dtype, to_f32_vec, to_f64_vec};
-pub use device::{DeviceChoice, open, set_threads};
+pub use device::{DeviceChoice, keep_freed_memory, open, set_threads};
 pub use execute::{Executor, execute};
 pub use memory::Memory;
 pub use watch::{Outputs, Rng, RunError, RunOptions, Silent, Watcher};

@@ -194,3 +194,55 @@ fn devices_are_parsed_and_a_missing_gpu_is_an_error() {
         assert_eq!(open(DeviceChoice::Cuda(0)).unwrap_err().code, crate::diagnostic::codes::NO_DEVICE);
     }
 }
+
+/// softmax(noise · w), a sum over everything but samples, and the noise again.
+fn noisy(batch: usize) -> Graph {
+    use crate::ops::{MatMul, Random, Reduce, ReduceKind, Softmax, random::Dist};
+    let mut graph = Graph::new("noisy");
+    let mut b = builder(&mut graph, 0);
+    let shape = vec![Dim::from(batch), Dim::from(256)];
+    let random = Random { dist: Dist::Normal, shape, site: 42, dtype: DType::F32 };
+    let x = b.emit(Op::Random(random), &[]).unwrap();
+    let ty = Type::of(DType::F32, &[256, 256]);
+    let w = b.emit(Op::Parameter(Parameter { path: "w".into(), ty }), &[]).unwrap();
+    let y = b.emit(Op::MatMul(MatMul { transpose_a: false, transpose_b: false }), &[x, w]).unwrap();
+    let y = b.emit(Op::Softmax(Softmax { axis: 1 }), &[y]).unwrap();
+    let sum = Reduce { kind: ReduceKind::Mean, axes: vec![1], keep: false };
+    let mean = b.emit(Op::Reduce(sum), &[y]).unwrap();
+    graph.regions[0].outputs = vec![x, y, mean];
+    graph
+}
+
+fn noise(batch: usize, options: &RunOptions) -> Vec<Vec<f32>> {
+    let w: Vec<f32> = (0..256 * 256).map(|i| ((i * 37 % 101) as f32 - 50.0) / 100.0).collect();
+    let w = tensor(&w, &[256, 256]);
+    let out = execute(&noisy(batch), &HashMap::new(), &|_| Some(w.clone()), options, &mut Silent).unwrap();
+    out.outputs.iter().map(|t| to_f32_vec(t).unwrap()).collect()
+}
+
+#[test]
+fn numbers_do_not_depend_on_threads_or_on_the_batch() {
+    let options = RunOptions { seed: 5, ..RunOptions::default() };
+    let whole = noise(64, &options);
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert!(pool.install(|| noise(64, &options)) == whole, "{threads} threads");
+    }
+    for k in [0usize, 17, 63] {
+        let one = noise(1, &RunOptions { first_sample: k as u32, ..options.clone() });
+        for (all, one) in whole.iter().zip(&one) {
+            let width = all.len() / 64;
+            assert!(all[k * width..(k + 1) * width] == one[..], "sample {k}");
+        }
+    }
+    assert_ne!(noise(64, &RunOptions { seed: 6, ..options }), whole);
+}
+
+#[test]
+fn torch_noise_is_drawn_in_order() {
+    // torch.manual_seed(0); torch.randn(256)[:4]
+    let options = RunOptions { rng: Rng::Torch, ..RunOptions::default() };
+    let drawn = noise(1, &options);
+    let expected = [-1.1258, -1.1524, -0.2506, -0.4339];
+    assert!(drawn[0].iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4), "{:?}", &drawn[0][..4]);
+}

@@ -127,7 +127,9 @@ fn publish(from: &Path, folder: &Path) -> Result<(), Diagnostic> {
             continue;
         }
         let link = folder.join(format!(".{name}.{}.link", std::process::id()));
-        let linked = remove(&link).and_then(|()| fs::hard_link(&source, &link)).and_then(|()| fs::rename(&link, &target));
+        let linked = remove(&link)
+            .and_then(|()| fs::hard_link(&source, &link))
+            .and_then(|()| fs::rename(&link, &target));
         if linked.is_err() {
             // File systems without hard links get a copy.
             let mut file = fs::File::open(&source).map_err(|e| cannot_write(&target, &e))?;

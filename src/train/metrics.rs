@@ -42,7 +42,8 @@ impl Record {
             parts.push(format!("{}:{}", json!(name), json!(value)));
         }
         parts.push(format!("\"seconds\":{}", json!((self.seconds * 1e3).round() / 1e3)));
-        parts.push(format!("\"images_per_second\":{}", json!((self.images_per_second * 10.0).round() / 10.0)));
+        parts
+            .push(format!("\"images_per_second\":{}", json!((self.images_per_second * 10.0).round() / 10.0)));
         format!("{{{}}}", parts.join(","))
     }
 

@@ -52,8 +52,13 @@ impl RunRecord {
     pub fn read(folder: &Path) -> Result<RunRecord, Diagnostic> {
         let path = folder.join("run.ron");
         let text = std::fs::read_to_string(&path).map_err(|e| {
-            let message = format!("`{}` is not a run folder: its run.ron cannot be read ({})", folder.display(), plain(&e));
-            Diagnostic::error(codes::RESUME, message).help("give the folder that `taper train FILE --out DIR` made")
+            let message = format!(
+                "`{}` is not a run folder: its run.ron cannot be read ({})",
+                folder.display(),
+                plain(&e)
+            );
+            Diagnostic::error(codes::RESUME, message)
+                .help("give the folder that `taper train FILE --out DIR` made")
         })?;
         ron::from_str(&text).map_err(|e| {
             Diagnostic::error(codes::RESUME, format!("`{}` is damaged: {e}", path.display()))

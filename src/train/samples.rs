@@ -58,12 +58,7 @@ impl Samples {
 }
 
 /// Images as a PNG grid, other outputs as `.npy`.
-fn write(
-    entry: &Entry,
-    outputs: &[Tensor],
-    folder: &Path,
-    stem: &str,
-) -> Result<Vec<PathBuf>, Diagnostic> {
+fn write(entry: &Entry, outputs: &[Tensor], folder: &Path, stem: &str) -> Result<Vec<PathBuf>, Diagnostic> {
     let mut written = Vec::new();
     for (i, tensor) in outputs.iter().enumerate() {
         let output = entry.outputs.get(i);
@@ -74,7 +69,10 @@ fn write(
         let path = match (output, tensor.dims()) {
             (Some(EntryOutput { image: true, .. }), &[n, c, h, w]) => {
                 let pixels = to_f32_vec(tensor).map_err(|e| {
-                    Diagnostic::error(codes::INTERNAL, format!("an image cannot be read from the device: {e}"))
+                    Diagnostic::error(
+                        codes::INTERNAL,
+                        format!("an image cannot be read from the device: {e}"),
+                    )
                 })?;
                 let path = folder.join(format!("{name}.png"));
                 grid_f32(&pixels, GridShape { n, c, h, w }, None)?.write_png(&path)?;

@@ -143,8 +143,7 @@ impl Batches for Line {
             .collect();
         let y: Vec<f32> = x.chunks(3).map(|r| 0.2 * r[0] + 0.5 * r[1] + 0.8 * r[2]).collect();
         let tensor = |v: Vec<f32>, s: &[usize]| Tensor::from_vec(v, s, &Device::Cpu).unwrap();
-        let inputs =
-            HashMap::from([("x".into(), tensor(x, &[BATCH, 3])), ("y".into(), tensor(y, &[BATCH]))]);
+        let inputs = HashMap::from([("x".into(), tensor(x, &[BATCH, 3])), ("y".into(), tensor(y, &[BATCH]))]);
         let epoch = self.0 / 4;
         self.0 += 1;
         Ok(TrainBatch { epoch, inputs })
@@ -152,7 +151,8 @@ impl Batches for Line {
 }
 
 fn options(folder: &Path) -> TrainOptions {
-    let origin = Origin { file: "line.taper".into(), text: "pipeline Line() {}\n".into(), ..Origin::default() };
+    let origin =
+        Origin { file: "line.taper".into(), text: "pipeline Line() {}\n".into(), ..Origin::default() };
     TrainOptions { seed: 7, log_every: 1, save_every: 5, origin, ..TrainOptions::new(folder) }
 }
 
@@ -164,7 +164,9 @@ fn train(program: &Program, options: TrainOptions) -> Result<Finished, Diagnosti
 
 fn files(folder: &Path) -> Vec<Vec<u8>> {
     let read = |n: &str| std::fs::read(folder.join(n)).unwrap();
-    ["model.safetensors", "ema.safetensors", "optimizer.safetensors", "samples/step-000020-sample.png"].map(read).into()
+    ["model.safetensors", "ema.safetensors", "optimizer.safetensors", "samples/step-000020-sample.png"]
+        .map(read)
+        .into()
 }
 
 /// Lines without what depends on the clock.
@@ -182,8 +184,7 @@ fn a_regression_is_learned_and_the_folder_is_complete() {
     let done = train(&program, options).unwrap();
     assert_eq!((done.step, done.stopped), (400, false));
     assert!(done.last.unwrap().value("loss").unwrap() < 1e-3);
-    let (store, said) =
-        crate::weights::load(&program.weights, folder.path(), true, &Device::Cpu).unwrap();
+    let (store, said) = crate::weights::load(&program.weights, folder.path(), true, &Device::Cpu).unwrap();
     assert!(said.is_empty(), "{said:?}");
     let w = store.get("w").unwrap().to_vec1::<f32>().unwrap();
     assert!(w.iter().zip([0.2, 0.5, 0.8]).all(|(a, b)| (a - b).abs() < 0.05), "{w:?}");
@@ -216,7 +217,9 @@ fn resuming_equals_never_stopping() {
     std::fs::write(half.join("model.safetensors"), b"half").unwrap();
     let metrics = parts.path().join("metrics.jsonl");
     let mut text = std::fs::read_to_string(&metrics).unwrap();
-    text.push_str("{\"step\":18,\"epoch\":4,\"loss\":1.0,\"seconds\":1.0,\"images_per_second\":1.0}\n{\"step\":19,\"ep");
+    text.push_str(
+        "{\"step\":18,\"epoch\":4,\"loss\":1.0,\"seconds\":1.0,\"images_per_second\":1.0}\n{\"step\":19,\"ep",
+    );
     std::fs::write(&metrics, text).unwrap();
     let resume = TrainOptions { stop: Arc::default(), ..resume };
     train(&program, resume).unwrap();
@@ -262,7 +265,9 @@ fn another_run_is_not_resumed() {
     set.origin.overrides = vec![("width".into(), "8".into())];
     assert!(refused(set).contains("what is set was nothing, is width=8"));
     let nothing = tempfile::tempdir().unwrap();
-    assert!(refused(TrainOptions { resume: true, ..options(nothing.path()) }).contains("is not a run folder"));
+    assert!(
+        refused(TrainOptions { resume: true, ..options(nothing.path()) }).contains("is not a run folder")
+    );
 }
 
 #[test]

@@ -194,7 +194,11 @@ impl<'p> Trainer<'p> {
                 let record = Record {
                     step: self.step,
                     epoch,
-                    values: watches.iter().map(|(n, t)| Ok((n.clone(), scalar(n, t)?))).collect::<Result<_, Diagnostic>>()?,
+                    values: watches.iter().map(|(n, t)| Ok((n.clone(), scalar(n, t)?))).collect::<Result<
+                        _,
+                        Diagnostic,
+                    >>(
+                    )?,
                     seconds: before + begun.elapsed().as_secs_f64(),
                     images_per_second: images / passed,
                 };
@@ -311,7 +315,11 @@ impl<'p> Trainer<'p> {
 }
 
 /// Given weights, the others' first values, then those of optimizer states and averages.
-fn first_values(program: &Program, entry: &TrainEntry, options: &TrainOptions) -> Result<ParamStore, RunError> {
+fn first_values(
+    program: &Program,
+    entry: &TrainEntry,
+    options: &TrainOptions,
+) -> Result<ParamStore, RunError> {
     let mut store = ParamStore::new();
     for (path, tensor) in options.weights.iter() {
         if program.weights.iter().any(|w| w.path == path) {

@@ -149,7 +149,10 @@ fn key_of(weight: &Weight, set: &FileSet, keys: &BTreeMap<String, (usize, String
         weight.path.strip_prefix(root)?.strip_prefix('.').filter(|_| !root.is_empty()).map(str::to_string)
     };
     let of_weight = weight.from.as_ref().and_then(|s| below(&s.root));
-    [Some(weight.path.clone()), below(&set.root), of_weight].into_iter().flatten().find(|k| keys.contains_key(k))
+    [Some(weight.path.clone()), below(&set.root), of_weight]
+        .into_iter()
+        .flatten()
+        .find(|k| keys.contains_key(k))
 }
 
 /// Keeps the first few of each code and counts the others.
@@ -185,7 +188,12 @@ impl Report {
     }
 }
 
-fn missing(weight: &Weight, set: &FileSet, keys: &BTreeMap<String, (usize, String)>, files: &str) -> Diagnostic {
+fn missing(
+    weight: &Weight,
+    set: &FileSet,
+    keys: &BTreeMap<String, (usize, String)>,
+    files: &str,
+) -> Diagnostic {
     let out = Diagnostic::error(codes::WEIGHT_MISSING, format!("`{}` is not in {files}", weight.path))
         .label(weight.span, format!("declared here: {}", weight.ty));
     let name = match weight.path.strip_prefix(&set.root).and_then(|r| r.strip_prefix('.')) {
@@ -209,17 +217,15 @@ fn shape(weight: &Weight, found: &[usize], files: &str) -> Diagnostic {
     if turned {
         out.help("the axes are in reverse order: the file was written for another convention")
     } else {
-        out.help("the configuration differs: compare the widths with those of the training (`--set name=value`)")
+        out.help(
+            "the configuration differs: compare the widths with those of the training (`--set name=value`)",
+        )
     }
 }
 
 fn dtype(weight: &Weight, found: &str, files: &str) -> Diagnostic {
-    let message = format!(
-        "`{}` is {} in {files}, expected {}",
-        weight.path,
-        found.to_lowercase(),
-        weight.ty.dtype
-    );
+    let message =
+        format!("`{}` is {} in {files}, expected {}", weight.path, found.to_lowercase(), weight.ty.dtype);
     Diagnostic::error(codes::WEIGHT_DTYPE, message)
         .label(weight.span, format!("declared here: {}", weight.ty))
         .help("real numbers are converted into each other; other dtypes must agree")

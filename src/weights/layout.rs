@@ -66,11 +66,7 @@ fn capture<'t>(pattern: &str, text: &'t str) -> Option<Vec<&'t str>> {
     let parts: Vec<&str> = parts.collect();
     let mut found = Vec::with_capacity(parts.len());
     for (i, part) in parts.iter().enumerate() {
-        let at = if i + 1 == parts.len() {
-            rest.strip_suffix(part)?.len()
-        } else {
-            rest.find(part)?
-        };
+        let at = if i + 1 == parts.len() { rest.strip_suffix(part)?.len() } else { rest.find(part)? };
         let (star, after) = rest.split_at(at);
         if star.contains('.') {
             return None;

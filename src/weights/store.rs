@@ -88,7 +88,7 @@ pub fn save<'a>(
         at = end;
     }
     let mut text = serde_json::Value::Object(header).to_string();
-    while text.len() % 8 != 0 {
+    while !text.len().is_multiple_of(8) {
         text.push(' ');
     }
     // A device that fails is reported under its own name, not as a full disk.

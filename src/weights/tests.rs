@@ -144,7 +144,8 @@ fn published_folders_and_shards() {
     for (name, part) in [("m-1.safetensors", a), ("m-2.safetensors", b)] {
         part.into_iter().collect::<ParamStore>().save(&unet.join(name), &BTreeMap::new()).unwrap();
     }
-    let index = r#"{"metadata": {}, "weight_map": {"net.0.bias": "m-1.safetensors", "net.half": "m-2.safetensors"}}"#;
+    let index =
+        r#"{"metadata": {}, "weight_map": {"net.0.bias": "m-1.safetensors", "net.half": "m-2.safetensors"}}"#;
     std::fs::write(unet.join("m.safetensors.index.json"), index).unwrap();
     let model: Vec<Weight> = model()
         .into_iter()
