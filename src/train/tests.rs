@@ -180,7 +180,7 @@ fn a_regression_is_learned_and_the_folder_is_complete() {
     let folder = tempfile::tempdir().unwrap();
     let (program, mut options) = (program(0.05), options(folder.path()));
     options.steps = Some(400);
-    options.log_every = 100;
+    (options.log_every, options.save_every) = (100, 100);
     let done = train(&program, options).unwrap();
     assert_eq!((done.step, done.stopped), (400, false));
     assert!(done.last.unwrap().value("loss").unwrap() < 1e-3);
