@@ -2,7 +2,10 @@
 //! samples and draws what is written in it.
 #![deny(missing_docs)]
 
+#[cfg(any())]
 pub mod cli;
+#[cfg(any())]
+mod compile;
 pub mod data;
 pub mod diagnostic;
 pub mod differentiate;
