@@ -9,6 +9,11 @@ mod hoist;
 mod merge_loops;
 mod rewrite;
 
+#[cfg(test)]
+mod property;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 pub use algebraic::algebraic;
