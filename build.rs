@@ -20,7 +20,9 @@ fn table(root: &Path, folder: &str, extensions: &[&str], name: &str) -> String {
     let mut paths = Vec::new();
     files(&dir, extensions, &mut paths);
     paths.sort();
-    let mut text = format!("/// Relative path and text of each file of `{folder}/`.\npub static {name}: &[(&str, &str)] = &[\n");
+    let mut text = format!(
+        "/// Relative path and text of each file of `{folder}/`.\npub static {name}: &[(&str, &str)] = &[\n"
+    );
     for path in paths {
         let relative = path.strip_prefix(&dir).unwrap_or(&path).to_string_lossy().replace('\\', "/");
         let _ = writeln!(text, "    ({relative:?}, include_str!({:?})),", path.display().to_string());

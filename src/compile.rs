@@ -50,7 +50,7 @@ impl Checked {
 
 /// The fields of a data set, from the headers alone.
 fn catalog(dir: Option<&Path>, name: &str, split: &str) -> Result<Vec<DataField>, Diagnostic> {
-    let set = data::open_named(name, split, dir, &data::ReadOptions::default())?;
+    let set = data::open_named(name, split, dir, &crate::media::ReadOptions::default())?;
     let fields = set.fields().iter().filter_map(|f| {
         let dtype = f.element.dtype()?;
         Some(DataField { name: f.name.clone(), dtype, shape: f.sample_shape.clone() })
@@ -65,9 +65,15 @@ pub fn check(sources: &dyn Sources, path: &str, options: &CheckOptions) -> Check
     let modules = crate::resolve::load(sources, path, &mut map, &mut diagnostics);
     let dir = options.data.as_deref();
     let data = move |name: &str, split: &str| catalog(dir, name, split);
-    let given = Options { set: options.set.clone(), train: options.train.clone(), data: &data, limits: options.limits };
+    let given = Options {
+        set: options.set.clone(),
+        train: options.train.clone(),
+        data: &data,
+        limits: options.limits,
+    };
     let broken = diagnostics.iter().any(Diagnostic::is_error);
-    let Elaboration { mut program, mut entry, diagnostics: more } = elaborate(&map, &modules, &given, &options.request);
+    let Elaboration { mut program, mut entry, diagnostics: more } =
+        elaborate(&map, &modules, &given, &options.request);
     diagnostics.extend(more);
     if broken {
         (program, entry) = (None, None);

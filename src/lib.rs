@@ -2,9 +2,7 @@
 //! samples and draws what is written in it.
 #![deny(missing_docs)]
 
-#[cfg(any())]
 pub mod cli;
-#[cfg(any())]
 mod compile;
 pub mod data;
 pub mod diagnostic;
@@ -18,8 +16,12 @@ pub mod optimize;
 pub mod plan;
 pub mod resolve;
 pub mod run;
+pub mod session;
 pub mod shape;
 pub mod source;
 pub mod syntax;
 pub mod train;
 pub mod weights;
+
+pub use compile::{CheckOptions, Checked, check};
+pub use session::{Given, RunResult, RunSettings, Session};

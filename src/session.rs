@@ -32,7 +32,14 @@ pub struct RunSettings {
 
 impl Default for RunSettings {
     fn default() -> Self {
-        RunSettings { device: "auto".into(), threads: None, seed: 0, only: None, rng: Rng::Philox, data: None }
+        RunSettings {
+            device: "auto".into(),
+            threads: None,
+            seed: 0,
+            only: None,
+            rng: Rng::Philox,
+            data: None,
+        }
     }
 }
 
@@ -57,7 +64,7 @@ pub struct RunResult {
     /// Most bytes of tensors held at once, measured.
     pub peak_bytes: u64,
     /// The same, predicted by the plan.
-    pub predicted_peak_bytes: f64,
+    pub predicted_peak_bytes: u64,
 }
 
 /// A pipeline with weights and a device.
@@ -121,8 +128,12 @@ impl Session {
             return Ok(());
         }
         if !self.trained {
-            let d = Diagnostic::warning(codes::UNTRAINED, "the weights are first values: nothing was trained or loaded");
-            self.warnings.push(d.help("train first (`taper train FILE --out DIR`), then give `--weights DIR`"));
+            let d = Diagnostic::warning(
+                codes::UNTRAINED,
+                "the weights are first values: nothing was trained or loaded",
+            );
+            self.warnings
+                .push(d.help("train first (`taper train FILE --out DIR`), then give `--weights DIR`"));
         }
         initialise_into(&mut self.weights, &self.program.init, self.settings.seed, &self.device)
     }
@@ -147,8 +158,9 @@ impl Session {
             }
         }
         for d in &entry.data {
-            let options = data::ReadOptions::default();
-            let set = data::open_named(&d.dataset, &d.split, self.settings.data.as_deref(), &options).map_err(Some)?;
+            let options = ReadOptions::default();
+            let set = data::open_named(&d.dataset, &d.split, self.settings.data.as_deref(), &options)
+                .map_err(Some)?;
             let all: Vec<usize> = (0..set.len()).collect();
             let array = set.get(&all, &d.field).map_err(Some)?;
             inputs.insert(d.input.clone(), from_array(&array, &self.device).map_err(Some)?);
@@ -161,7 +173,7 @@ impl Session {
         let shapes: BTreeMap<String, Vec<usize>> =
             inputs.iter().map(|(n, t)| (n.clone(), t.dims().to_vec())).collect();
         let executor = Executor::new(&graph, &shapes, &self.device).map_err(failed)?;
-        let predicted = crate::plan::Plan::new(executor.graph()).summary.peak_bytes;
+        let predicted = crate::plan::Plan::new(executor.graph()).summary.live_bytes;
         let options = RunOptions {
             seed: self.settings.seed,
             first_sample: self.settings.only.unwrap_or(0),
@@ -169,9 +181,12 @@ impl Session {
             rng: self.settings.rng,
             ..RunOptions::default()
         };
-        let mut record = Recorder { inner: watcher, watched: Vec::new(), warnings: std::mem::take(&mut self.warnings) };
+        let mut record =
+            Recorder { inner: watcher, watched: Vec::new(), warnings: std::mem::take(&mut self.warnings) };
         let weights = &self.weights;
-        let out = executor.run(&inputs, &|path| weights.get(path).cloned(), &options, &mut record).map_err(failed)?;
+        let out = executor
+            .run(&inputs, &|path| weights.get(path).cloned(), &options, &mut record)
+            .map_err(failed)?;
         let arrays = out.outputs.iter().map(to_array).collect::<Result<Vec<_>, _>>().map_err(Some)?;
         Ok(RunResult {
             outputs: entry.outputs.iter().cloned().zip(arrays).collect(),
@@ -243,7 +258,10 @@ impl Watcher for Recorder<'_> {
     }
 
     fn not_finite(&mut self, output: &str, count: usize, of: usize) {
-        let d = Diagnostic::warning(codes::NOT_FINITE, format!("{count} of {of} values of `{output}` are not finite"));
+        let d = Diagnostic::warning(
+            codes::NOT_FINITE,
+            format!("{count} of {of} values of `{output}` are not finite"),
+        );
         self.warnings.push(d.help("look for a division by zero, a log of zero, or weights that diverged"));
     }
 
@@ -262,15 +280,20 @@ fn images(files: &[PathBuf], ty: &Type) -> Result<Array, Diagnostic> {
     };
     let size = |d: &Dim| d.as_const().and_then(|v| usize::try_from(v).ok());
     let (channels, size) = (size(c), size(h).zip(size(w)));
-    let options = ReadOptions { channels, size, fit: Fit::Cover, filter: Filter::Lanczos };
+    let options = ReadOptions { channels, size, fit: Fit::Crop, filter: Filter::Lanczos };
     let mut bytes: Vec<u8> = Vec::new();
     let mut shape: Option<[usize; 3]> = None;
     let mut count = 0;
     let mut add = |data: &[u8], one: [usize; 3], path: &Path| {
         if *shape.get_or_insert(one) != one {
             let first = shape.unwrap_or(one);
-            let m = format!("`{}` is {one:?}, and the images before are {first:?} (channels, height, width)", path.display());
-            return Err(Diagnostic::error(codes::DATA_SHAPE, m).help("images of one input must have one size"));
+            let m = format!(
+                "`{}` is {one:?}, and the images before are {first:?} (channels, height, width)",
+                path.display()
+            );
+            return Err(
+                Diagnostic::error(codes::DATA_SHAPE, m).help("images of one input must have one size")
+            );
         }
         bytes.extend_from_slice(data);
         Ok(())
@@ -279,20 +302,25 @@ fn images(files: &[PathBuf], ty: &Type) -> Result<Array, Diagnostic> {
         let image = path.is_file() && !is_array(path);
         if image {
             let image = read_image(path, &options)?;
-            add(image.data(), image.shape(), path)?;
+            add(&image.data, image.shape(), path)?;
             count += 1;
             continue;
         }
         // A folder of images, an IDX file, an array: read as a data set is.
-        let read = data::ReadOptions { channels, size, ..data::ReadOptions::default() };
+        let read = ReadOptions { channels, size, ..ReadOptions::default() };
         let set = data::open_with(path, "train", &read)?;
         if set.len() > MAX_IMAGES {
-            let m = format!("`{}` holds {} images, and an input takes at most {MAX_IMAGES}", path.display(), set.len());
+            let m = format!(
+                "`{}` holds {} images, and an input takes at most {MAX_IMAGES}",
+                path.display(),
+                set.len()
+            );
             return Err(Diagnostic::error(codes::DATA_SHAPE, m));
         }
         let all: Vec<usize> = (0..set.len()).collect();
         let array = set.get(&all, "image")?;
-        let (Some([n, c, h, w]), ArrayData::U8(data)) = (<[usize; 4]>::try_from(array.shape.as_slice()).ok(), &array.data)
+        let (Some([n, c, h, w]), ArrayData::U8(data)) =
+            (<[usize; 4]>::try_from(array.shape.as_slice()).ok(), &array.data)
         else {
             let m = format!("`{}` holds no images of bytes [n, c, h, w]", path.display());
             return Err(Diagnostic::error(codes::DATA_SHAPE, m));
@@ -323,7 +351,10 @@ fn tensor_file(path: &Path, name: &str) -> Result<Array, Diagnostic> {
         Some("npy") => data::read_npy(path),
         Some("safetensors") => {
             let bytes = std::fs::read(path).map_err(|e| {
-                Diagnostic::error(codes::DATA_UNREADABLE, format!("cannot read `{}`: {}", path.display(), crate::fs::plain(&e)))
+                Diagnostic::error(
+                    codes::DATA_UNREADABLE,
+                    format!("cannot read `{}`: {}", path.display(), crate::fs::plain(&e)),
+                )
             })?;
             let mut all = data::parse_safetensors(&bytes)?;
             let at = all.iter().position(|(n, _)| n == name).or((all.len() == 1).then_some(0));
@@ -331,8 +362,11 @@ fn tensor_file(path: &Path, name: &str) -> Result<Array, Diagnostic> {
                 Some(i) => Ok(all.swap_remove(i).1),
                 None => {
                     let known = all.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", ");
-                    Err(Diagnostic::error(codes::DATA_FIELD, format!("`{}` holds no `{name}`", path.display()))
-                        .help(format!("it holds: {known}")))
+                    Err(Diagnostic::error(
+                        codes::DATA_FIELD,
+                        format!("`{}` holds no `{name}`", path.display()),
+                    )
+                    .help(format!("it holds: {known}")))
                 }
             }
         }
@@ -354,7 +388,10 @@ impl RunResult {
             Some("png") => match self.outputs.iter().find_map(|(_, a)| picture(a, columns)) {
                 Some(image) => image?.write_png(path),
                 None => bad(
-                    format!("`{}`: the graph gives no image [n, c, h, w] with 1 or 3 channels", path.display()),
+                    format!(
+                        "`{}`: the graph gives no image [n, c, h, w] with 1 or 3 channels",
+                        path.display()
+                    ),
                     "write it to .npy or .safetensors, or let the graph end in an image",
                 ),
             },
@@ -375,7 +412,7 @@ impl RunResult {
                     .iter()
                     .map(|(o, a)| Ok((o.name.as_str(), from_array(a, &Device::Cpu)?)))
                     .collect::<Result<_, Diagnostic>>()?;
-                weights::save(path, named.iter().map(|(n, t)| (*n, t)), &BTreeMap::new())
+                weights::store::save(path, named.iter().map(|(n, t)| (*n, t)), &BTreeMap::new())
             }
             _ => bad(
                 format!("cannot tell the form of `{}`", path.display()),
@@ -419,7 +456,9 @@ impl RunResult {
                     _ => {
                         let n = values.len().max(1) as f64;
                         let mean = values.iter().sum::<f64>() / n;
-                        let (lo, hi) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+                        let (lo, hi) = values
+                            .iter()
+                            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
                         format!("{:?} mean {mean:.6}, from {lo:.6} to {hi:.6}", a.shape)
                     }
                 };
@@ -448,4 +487,3 @@ fn picture(a: &Array, columns: Option<usize>) -> Option<Result<Image, Diagnostic
     let pixels: Vec<f32> = numbers(a).into_iter().map(|v| v as f32).collect();
     Some(grid_f32(&pixels, GridShape { n, c, h, w }, columns))
 }
-

@@ -40,7 +40,7 @@ pub(super) fn main(args: &CheckArgs) -> Outcome {
         return Outcome::Done;
     };
     if let Some(path) = &args.weights {
-        let diagnostics = crate::weights::check(path, &program.weights);
+        let diagnostics = crate::weights::check(&program.weights, path, true);
         if report::print(&diagnostics, &checked.sources) {
             return Outcome::Wrong;
         }
@@ -60,21 +60,27 @@ fn graphs(program: &Program) -> impl Iterator<Item = (&str, &Graph)> {
 
 fn summary(graph: &Graph) -> Summary {
     let optimized = crate::optimize::optimize(graph, &crate::optimize::Options::default());
-    crate::plan::Plan::new(&crate::plan::with_open_as(&optimized, 1)).summary
+    crate::plan::Plan::new(&optimized).summary
 }
 
 fn table(program: &Program) {
-    let trainable: f64 = program.weights.iter().filter(|w| w.trainable).map(|w| w.ty.elements().eval_with(1) as f64).sum();
-    report::say(&format!("{}: {}parameters in {} weights", program.name, report::count(trainable), program.weights.len()));
+    let trainable: f64 =
+        program.weights.iter().filter(|w| w.trainable).map(|w| w.ty.elements().eval_with(1) as f64).sum();
+    report::say(&format!(
+        "{}: {}parameters in {} weights",
+        program.name,
+        report::count(trainable),
+        program.weights.len()
+    ));
     let width = graphs(program).map(|(n, _)| n.len()).max().unwrap_or(0).max(5);
     report::say(&format!("  {:width$}  {:>10}  {:>10}  {:>10}", "graph", "parameters", "FLOPs", "peak"));
     for (name, graph) in graphs(program) {
         let s = summary(graph);
         report::say(&format!(
             "  {name:width$}  {:>10}  {:>10}  {:>10}",
-            report::count(s.parameters).trim_end(),
+            report::count(s.parameters as f64).trim_end(),
             report::count(s.flops).trim_end(),
-            format!("{}B", report::count(s.peak_bytes)),
+            format!("{}B", report::count(s.peak_bytes as f64)),
         ));
     }
 }

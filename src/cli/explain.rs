@@ -23,7 +23,9 @@ pub(super) fn main(args: &ExplainArgs) -> Outcome {
     let Some((code, title)) = codes::find(text) else {
         let near = did_you_mean(&text.to_uppercase(), codes::ALL.iter().map(|(c, _)| c.0));
         let d = Diagnostic::error(codes::BAD_FLAG, format!("there is no code `{text}`"));
-        let help = near.map_or("`taper explain` lists all".to_string(), |n| format!("did you mean {n}? `taper explain` lists all"));
+        let help = near.map_or("`taper explain` lists all".to_string(), |n| {
+            format!("did you mean {n}? `taper explain` lists all")
+        });
         return report::fail(d.help(help), Outcome::Wrong);
     };
     match ERROR_PAGES.iter().find(|(name, _)| name.strip_suffix(".md") == Some(code.0)) {

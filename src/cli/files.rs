@@ -55,7 +55,8 @@ impl Sources for FileSources {
             return Err(format!("it has {} MB, and a pipeline file at most 16", meta.len() >> 20));
         }
         let bytes = std::fs::read(&real).map_err(|e| describe(&e))?;
-        String::from_utf8(bytes).map_err(|e| format!("it is not UTF-8 text (byte {})", e.utf8_error().valid_up_to()))
+        String::from_utf8(bytes)
+            .map_err(|e| format!("it is not UTF-8 text (byte {})", e.utf8_error().valid_up_to()))
     }
 
     fn std(&self, path: &str) -> Option<String> {

@@ -24,9 +24,10 @@ pub(super) fn main(args: &FmtArgs) -> Outcome {
     let mut outcome = Outcome::Done;
     for path in &args.files {
         let shown = path.display().to_string();
-        let text = match std::fs::read(path).map_err(|e| describe(&e)).and_then(|b| {
-            String::from_utf8(b).map_err(|_| "it is not UTF-8 text".to_string())
-        }) {
+        let text = match std::fs::read(path)
+            .map_err(|e| describe(&e))
+            .and_then(|b| String::from_utf8(b).map_err(|_| "it is not UTF-8 text".to_string()))
+        {
             Ok(text) => text,
             Err(why) => {
                 let d = Diagnostic::error(codes::UNREADABLE_FILE, format!("cannot read `{shown}`: {why}"));

@@ -9,6 +9,7 @@ use super::{Outcome, report};
 use crate::CheckOptions;
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
 use crate::graph::{Graph, dot, ron, svg, text};
+use crate::ops::Primitive;
 
 /// Which form of the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,8 +36,8 @@ pub(super) struct GraphArgs {
     #[arg(long, value_enum, default_value = "graph")]
     stage: Stage,
     /// How deep blocks are opened in a drawing
-    #[arg(long, default_value_t = 2)]
-    depth: usize,
+    #[arg(long)]
+    depth: Option<usize>,
     /// A pass of the optimizer to leave out (repeatable)
     #[arg(long = "no-opt", value_name = "PASS")]
     no_opt: Vec<String>,
@@ -50,7 +51,10 @@ pub(super) fn main(args: &GraphArgs) -> Outcome {
     };
     let Some(program) = &checked.program else {
         let d = Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no pipeline", args.file.display()));
-        return report::fail(d.help("a pipeline's graphs can be drawn: pipeline Name { graph … }"), Outcome::Wrong);
+        return report::fail(
+            d.help("a pipeline's graphs can be drawn: pipeline Name { graph … }"),
+            Outcome::Wrong,
+        );
     };
     let graphs: Vec<(&str, &Graph)> = program
         .entries
@@ -70,15 +74,23 @@ pub(super) fn main(args: &GraphArgs) -> Outcome {
         let help = near.map_or(format!("it has: {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
         return report::fail(d.help(help), Outcome::Wrong);
     };
-    let options = match crate::optimize::Options::without(&args.no_opt) {
-        Ok(o) => o,
-        Err(d) => return report::fail(d, Outcome::Wrong),
+    let passes: Vec<&str> = crate::optimize::PASSES.iter().map(|p| p.name).collect();
+    if let Some(unknown) = args.no_opt.iter().find(|n| !passes.contains(&n.as_str())) {
+        let d = Diagnostic::error(codes::BAD_FLAG, format!("there is no pass `{unknown}`"));
+        let near = did_you_mean(unknown, passes.iter().copied());
+        let help = near.map_or(format!("passes: {}", passes.join(", ")), |n| format!("did you mean `{n}`?"));
+        return report::fail(d.help(help), Outcome::Wrong);
+    }
+    let options = crate::optimize::Options { disabled: args.no_opt.iter().cloned().collect() };
+    let graph = if args.stage == Stage::Graph {
+        (*graph).clone()
+    } else {
+        crate::optimize::optimize(graph, &options)
     };
-    let graph = if args.stage == Stage::Graph { (*graph).clone() } else { crate::optimize::optimize(graph, &options) };
     let Some(path) = &args.output else {
         let shown = match args.stage {
-            Stage::Plan => crate::plan::Plan::new(&crate::plan::with_open_as(&graph, 1)).to_text(&graph),
-            _ => text::to_text(&graph),
+            Stage::Plan => plan_text(&graph),
+            _ => text::print(&graph),
         };
         report::say(shown.trim_end());
         return Outcome::Done;
@@ -88,12 +100,40 @@ pub(super) fn main(args: &GraphArgs) -> Outcome {
         Some("dot") => dot::to_dot(&graph),
         Some("ron") => ron::to_ron(&graph),
         _ => {
-            let d = Diagnostic::error(codes::BAD_FLAG, format!("cannot tell the form of `{}`", path.display()));
-            return report::fail(d.help("name it .svg (a drawing), .dot (Graphviz) or .ron (text that reads back)"), Outcome::Wrong);
+            let d =
+                Diagnostic::error(codes::BAD_FLAG, format!("cannot tell the form of `{}`", path.display()));
+            return report::fail(
+                d.help("name it .svg (a drawing), .dot (Graphviz) or .ron (text that reads back)"),
+                Outcome::Wrong,
+            );
         }
     };
     match crate::fs::write_atomic(path, bytes.as_bytes()) {
         Ok(()) => Outcome::Done,
         Err(d) => report::fail(d, Outcome::Failed),
     }
+}
+
+/// The order of execution: each node with its type, and what is freed after it.
+fn plan_text(graph: &Graph) -> String {
+    let plan = crate::plan::Plan::new(graph);
+    let mut out = String::new();
+    for (r, schedule) in plan.regions.iter().enumerate() {
+        out += &format!("region {r}\n");
+        for (i, id) in schedule.order.iter().enumerate() {
+            let node = graph.regions[r].node(*id);
+            let inputs = node.inputs.iter().map(|n| format!("%{}", n.index())).collect::<Vec<_>>().join(", ");
+            let freed = schedule
+                .frees
+                .get(i)
+                .map(|f| f.iter().map(|n| format!("%{}", n.index())).collect::<Vec<_>>().join(", "));
+            out += &format!("  %{} = {} {inputs} : {}", id.index(), node.op.label(), node.ty);
+            if let Some(f) = freed.filter(|f| !f.is_empty()) {
+                out += &format!("   frees {f}");
+            }
+            out += "\n";
+        }
+    }
+    let s = plan.summary;
+    out + &format!("peak {}B, {}FLOPs", report::count(s.peak_bytes as f64), report::count(s.flops))
 }

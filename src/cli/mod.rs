@@ -31,7 +31,12 @@ enum Outcome {
 }
 
 #[derive(Parser)]
-#[command(name = "taper", version, about = "A declarative language for generative models", max_term_width = 100)]
+#[command(
+    name = "taper",
+    version,
+    about = "A declarative language for generative models",
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -38,7 +38,9 @@ pub(super) fn main(args: &NewArgs) -> Outcome {
     match crate::fs::write_atomic(&path, TEMPLATE.replace("NAME", &name).as_bytes()) {
         Ok(()) => {
             let p = path.display();
-            report::say(&format!("{p} written. Next:\n  taper check {p}\n  taper train {p} --out runs/{base}"));
+            report::say(&format!(
+                "{p} written. Next:\n  taper check {p}\n  taper train {p} --out runs/{base}"
+            ));
             Outcome::Done
         }
         Err(d) => report::fail(d, Outcome::Failed),

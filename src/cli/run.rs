@@ -96,11 +96,15 @@ pub(super) fn main(args: &RunArgs) -> Outcome {
 
 /// `--set`, `--data`, … wherever they stand: they decide what the file offers.
 fn file_options(rest: &[String]) -> FileOptions {
-    let base = FileOptions::augment(Command::new("run").ignore_errors(true).no_binary_name(true).disable_help_flag(true));
+    let base = FileOptions::augment(
+        Command::new("run").ignore_errors(true).no_binary_name(true).disable_help_flag(true),
+    );
     let mut words = Vec::new();
     let mut it = rest.iter();
     while let Some(w) = it.next() {
-        let known = ["--set", "--stdlib", "--root", "--data"].iter().any(|k| w == k || w.starts_with(&format!("{k}=")));
+        let known = ["--set", "--stdlib", "--root", "--data"]
+            .iter()
+            .any(|k| w == k || w.starts_with(&format!("{k}=")));
         if known {
             words.push(w.clone());
             if !w.contains('=') || w == "--set" {
@@ -108,7 +112,10 @@ fn file_options(rest: &[String]) -> FileOptions {
             }
         }
     }
-    base.try_get_matches_from(words).ok().and_then(|m| FileOptions::from_arg_matches(&m).ok()).unwrap_or_default()
+    base.try_get_matches_from(words)
+        .ok()
+        .and_then(|m| FileOptions::from_arg_matches(&m).ok())
+        .unwrap_or_default()
 }
 
 trait Augment {
@@ -123,8 +130,10 @@ impl Augment for FileOptions {
 
 /// One subcommand per graph, its parameters as flags.
 fn command(program: &Program, file: &str) -> Command {
-    let mut root = Command::new(format!("taper run {file}")).subcommand_required(true).arg_required_else_help(true);
-    root = root.subcommand_value_name("GRAPH").subcommand_help_heading("Graphs").disable_help_subcommand(true);
+    let mut root =
+        Command::new(format!("taper run {file}")).subcommand_required(true).arg_required_else_help(true);
+    root =
+        root.subcommand_value_name("GRAPH").subcommand_help_heading("Graphs").disable_help_subcommand(true);
     root = root.max_term_width(100);
     if let Some(doc) = &program.doc {
         root = root.about(doc.clone());
@@ -191,7 +200,8 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         }
     }
     // One sample by itself: `count` stays open, and is bound to one.
-    let open = common.only.and_then(|_| entry.params.iter().find(|p| p.name == "count" && p.kind == EntryKind::Int));
+    let open =
+        common.only.and_then(|_| entry.params.iter().find(|p| p.name == "count" && p.kind == EntryKind::Int));
     let request = Request {
         pipeline: None,
         entry: Some((entry.name.clone(), statics)),
@@ -223,7 +233,11 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
             return Ok(Outcome::Failed);
         }
         Err(Some(d)) => {
-            let outcome = if d.code.0.starts_with("E07") || d.code.0.starts_with("E08") { Outcome::Wrong } else { Outcome::Failed };
+            let outcome = if d.code.0.starts_with("E07") || d.code.0.starts_with("E08") {
+                Outcome::Wrong
+            } else {
+                Outcome::Failed
+            };
             report::print(std::slice::from_ref(&d), &checked.sources);
             return Ok(outcome);
         }
@@ -267,7 +281,9 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
 
 /// Prints all but the last of several diagnostics; the last is the failure's own.
 fn several(mut all: Vec<Diagnostic>, sources: &crate::source::SourceMap) -> Failure {
-    let last = all.pop().unwrap_or_else(|| Diagnostic::error(codes::WEIGHTS_UNREADABLE, "the weights cannot be loaded"));
+    let last = all
+        .pop()
+        .unwrap_or_else(|| Diagnostic::error(codes::WEIGHTS_UNREADABLE, "the weights cannot be loaded"));
     report::print(&all, sources);
     (last, Outcome::Wrong)
 }

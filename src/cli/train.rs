@@ -76,7 +76,8 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
     let options = CheckOptions { train, ..CheckOptions::default() };
     let Some(checked) = args.options.check_and_print(&args.file, options) else { return Outcome::Wrong };
     let Some(mut program) = checked.program else {
-        let d = Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no pipeline to train", args.file.display()));
+        let d =
+            Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no pipeline to train", args.file.display()));
         return report::fail(d.help("`taper new NAME` starts one"), Outcome::Wrong);
     };
     let found = match &args.name {
@@ -89,7 +90,9 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
         let d = Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no `train {name}`", program.name));
         let help = match did_you_mean(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None if known.is_empty() => "add to the pipeline: train (steps = 1000) { … minimize … }".to_string(),
+            None if known.is_empty() => {
+                "add to the pipeline: train (steps = 1000) { … minimize … }".to_string()
+            }
             None => format!("it has: {}", known.join(", ")),
         };
         return report::fail(d.help(help), Outcome::Wrong);
@@ -148,7 +151,7 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
         seed: args.seed,
         start: trainer.step(),
         workers: 1,
-        read: crate::data::ReadOptions::default(),
+        read: crate::media::ReadOptions::default(),
     };
     let mut batches = match DataBatches::open(&entry, &data) {
         Ok(b) => b,
@@ -160,7 +163,11 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
     match result {
         Ok(done) if done.stopped => {
             let folder = args.resume.as_deref().or(args.out.as_deref()).unwrap_or(Path::new("."));
-            report::note(&format!("stopped after step {}; go on with --resume {}", done.step, folder.display()));
+            report::note(&format!(
+                "stopped after step {}; go on with --resume {}",
+                done.step,
+                folder.display()
+            ));
             Outcome::Failed
         }
         Ok(_) => Outcome::Done,
@@ -225,7 +232,10 @@ impl Reporter for Lines {
         }
         let n = report::count(start.parameters as f64);
         let from = if start.done > 0 { format!(", from step {}", start.done) } else { String::new() };
-        report::note(&format!("{}: {n}parameters, {} steps of {} samples{from}", start.name, start.steps, start.batch));
+        report::note(&format!(
+            "{}: {n}parameters, {} steps of {} samples{from}",
+            start.name, start.steps, start.batch
+        ));
         if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(start.steps).with_style(style());
             bar.set_position(start.done);
@@ -255,7 +265,8 @@ impl Reporter for Lines {
             bar.set_message(text);
         } else if self.line.is_none_or(|at| at.elapsed() > Duration::from_secs(5)) {
             self.line = Some(Instant::now());
-            let rate = (record.step.saturating_sub(self.first)) as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
+            let rate = (record.step.saturating_sub(self.first)) as f64
+                / self.begun.elapsed().as_secs_f64().max(1e-9);
             report::note(&format!("step {}  {rate:.1}/s  {text}", record.step));
         }
     }

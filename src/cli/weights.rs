@@ -29,7 +29,9 @@ pub(super) fn main(args: &WeightsArgs) -> Outcome {
             .iter()
             .map(|(k, t)| (k.clone(), serde_json::json!({ "dtype": t.dtype.to_string(), "shape": t.shape })))
             .collect();
-        report::say(&serde_json::json!({ "tensors": tensors, "elements": total, "bytes": bytes }).to_string());
+        report::say(
+            &serde_json::json!({ "tensors": tensors, "elements": total, "bytes": bytes }).to_string(),
+        );
         return Outcome::Done;
     }
     let width = header.tensors.keys().map(String::len).max().unwrap_or(0);

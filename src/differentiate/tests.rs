@@ -6,9 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::*;
 use crate::graph::{Region, text, validate};
-use crate::ops::{
-    Column, Input, Loop, LoopInput, Parameter, Project, Reduce, ReduceKind, StopGrad, Unary,
-};
+use crate::ops::{Column, Input, Loop, LoopInput, Parameter, Project, Reduce, ReduceKind, StopGrad, Unary};
 use crate::run::{RunOptions, Silent, execute};
 use crate::shape::{DType, Dim};
 

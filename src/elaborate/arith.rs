@@ -35,7 +35,11 @@ impl Elaborator<'_> {
             (UnaryOp::Not, Value::Bool(b)) => Value::Bool(!b),
             (UnaryOp::Neg, Value::List(l)) => {
                 let items: Vec<Value> = l.iter().map(|v| self.unary(op, v.clone(), span)).collect();
-                if items.iter().any(|v| matches!(v, Value::Error)) { Value::Error } else { Value::list(items) }
+                if items.iter().any(|v| matches!(v, Value::Error)) {
+                    Value::Error
+                } else {
+                    Value::list(items)
+                }
             }
             (UnaryOp::Neg, Value::Step(s)) if s.kind != StepKind::Bool => {
                 step(s.scope, s.values.iter().map(|v| -v).collect(), s.kind)
@@ -72,10 +76,13 @@ impl Elaborator<'_> {
                 if x.len() != y.len() {
                     let (m, n) = (x.len(), y.len());
                     self.report(
-                        Diagnostic::error(codes::STATIC_ARITHMETIC, format!("`{}` of lists of {m} and {n}", op.symbol()))
-                            .label(a.1, format!("{m} numbers"))
-                            .label(b.1, format!("{n} numbers"))
-                            .help("arithmetic on lists is element by element; to join lists write [..a, ..b]"),
+                        Diagnostic::error(
+                            codes::STATIC_ARITHMETIC,
+                            format!("`{}` of lists of {m} and {n}", op.symbol()),
+                        )
+                        .label(a.1, format!("{m} numbers"))
+                        .label(b.1, format!("{n} numbers"))
+                        .help("arithmetic on lists is element by element; to join lists write [..a, ..b]"),
                     );
                     return Error;
                 }
@@ -108,7 +115,9 @@ impl Elaborator<'_> {
                 BinaryOp::Ne => Bool(x != y),
                 _ => self.bad_operands(op, &a, &b, span),
             },
-            (x, y) if matches!(op, BinaryOp::Eq | BinaryOp::Ne) => Bool(self.static_equal(x, y) == (op == BinaryOp::Eq)),
+            (x, y) if matches!(op, BinaryOp::Eq | BinaryOp::Ne) => {
+                Bool(self.static_equal(x, y) == (op == BinaryOp::Eq))
+            }
             _ => self.bad_operands(op, &a, &b, span),
         }
     }
@@ -129,7 +138,13 @@ impl Elaborator<'_> {
         }
     }
 
-    fn elementwise(&mut self, op: BinaryOp, pairs: Vec<(Value, Value)>, at: (Span, Span), span: Span) -> Value {
+    fn elementwise(
+        &mut self,
+        op: BinaryOp,
+        pairs: Vec<(Value, Value)>,
+        at: (Span, Span),
+        span: Span,
+    ) -> Value {
         if !self.allocate(pairs.len(), span) {
             return Value::Error;
         }
@@ -217,7 +232,9 @@ impl Elaborator<'_> {
         };
         let numbers = |v: &Value| -> Option<Vec<Number>> {
             match v {
-                Value::Step(s) if s.kind == StepKind::Float => Some(s.values.iter().map(|x| Number::Float(*x)).collect()),
+                Value::Step(s) if s.kind == StepKind::Float => {
+                    Some(s.values.iter().map(|x| Number::Float(*x)).collect())
+                }
                 Value::Step(s) => Some(s.values.iter().map(|x| Number::Int(*x as i64)).collect()),
                 Value::Bool(b) => Some(vec![Number::Int(i64::from(*b)); len]),
                 other => number(other).map(|n| vec![n; len]),
@@ -247,7 +264,12 @@ impl Elaborator<'_> {
                 Ok(_) => return self.bad_operands(op, &a, &b, span),
                 Err(why) => {
                     let at = values.len();
-                    return self.error(codes::STATIC_ARITHMETIC, span, why, format!("at step {at} of the loop"));
+                    return self.error(
+                        codes::STATIC_ARITHMETIC,
+                        span,
+                        why,
+                        format!("at step {at} of the loop"),
+                    );
                 }
             }
         }
@@ -300,7 +322,8 @@ impl Elaborator<'_> {
             }
         }
         let given = [(a.1, self.describe(&a.0)), (b.1, self.describe(&b.0))];
-        let (Some(mut x), Some(mut y)) = (self.as_node(&a.0, dtype, a.1), self.as_node(&b.0, dtype, b.1)) else {
+        let (Some(mut x), Some(mut y)) = (self.as_node(&a.0, dtype, a.1), self.as_node(&b.0, dtype, b.1))
+        else {
             return Value::Error;
         };
         use BinaryOp::*;
@@ -371,7 +394,9 @@ fn compute(op: BinaryOp, a: Number, b: Number) -> Result<Option<Value>, String> 
             // Floor, not Euclid, for negative divisors.
             if y < 0 && x.rem_euclid(y) != 0 { q - 1 } else { q }
         })),
-        (Rem, Int(x), Int(y)) => int(x.checked_rem_euclid(y).map(|r| if y < 0 && r != 0 { r + y } else { r })),
+        (Rem, Int(x), Int(y)) => {
+            int(x.checked_rem_euclid(y).map(|r| if y < 0 && r != 0 { r + y } else { r }))
+        }
         (Pow, Int(x), Int(y)) if y >= 0 => int(u32::try_from(y).ok().and_then(|y| x.checked_pow(y))),
         (Eq, Int(x), Int(y)) => Ok(Some(Value::Bool(x == y))),
         (Ne, Int(x), Int(y)) => Ok(Some(Value::Bool(x != y))),

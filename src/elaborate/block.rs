@@ -22,7 +22,9 @@ impl Elaborator<'_> {
             .iter()
             .map(|p| Slot { name: &p.name.name, optional: p.default.is_some(), span: Some(p.span) })
             .collect();
-        let Some((bound, _, _)) = self.bind_slots(&slots, args, &what, span, false, false) else { return Value::Error };
+        let Some((bound, _, _)) = self.bind_slots(&slots, args, &what, span, false, false) else {
+            return Value::Error;
+        };
         let mut env = Env::new(block.module);
         // Widths that are learned stay out until they are known.
         let (mut params, mut values) = (Vec::new(), Vec::new());
@@ -39,8 +41,10 @@ impl Elaborator<'_> {
         if matched.is_none() {
             return Value::Error;
         }
-        let config: HashMap<Name, Value> =
-            params.iter().filter_map(|p| Some((p.name.name.clone(), env.get(&p.name.name)?.clone()))).collect();
+        let config: HashMap<Name, Value> = params
+            .iter()
+            .filter_map(|p| Some((p.name.name.clone(), env.get(&p.name.name)?.clone())))
+            .collect();
         Value::Instance(Rc::new(Instance {
             block: block.clone(),
             config: RefCell::new(config),
@@ -79,11 +83,15 @@ impl Elaborator<'_> {
         let decl = instance.block.decl.clone();
         let name = decl.name.name.clone();
         let Some(graph) = graph.or_else(|| nameless(&decl)) else {
-            let named: Vec<String> = graphs(&decl).filter_map(|g| g.name.as_ref().map(|n| n.name.to_string())).collect();
+            let named: Vec<String> =
+                graphs(&decl).filter_map(|g| g.name.as_ref().map(|n| n.name.to_string())).collect();
             let help = if named.is_empty() {
                 "give the block a `graph (x: […]) { … }`".to_string()
             } else {
-                format!("call one of its graphs: {}", named.iter().map(|n| format!(".{n}(…)")).collect::<Vec<_>>().join(", "))
+                format!(
+                    "call one of its graphs: {}",
+                    named.iter().map(|n| format!(".{n}(…)")).collect::<Vec<_>>().join(", ")
+                )
             };
             self.report(
                 Diagnostic::error(codes::NOT_CALLABLE, format!("`{name}` has no nameless graph to call"))
@@ -116,13 +124,22 @@ impl Elaborator<'_> {
         value
     }
 
-    fn run_graph(&mut self, instance: &Rc<Instance>, graph: &ast::Graph, args: CallArgs, what: &str, span: Span) -> Value {
+    fn run_graph(
+        &mut self,
+        instance: &Rc<Instance>,
+        graph: &ast::Graph,
+        args: CallArgs,
+        what: &str,
+        span: Span,
+    ) -> Value {
         let slots: Vec<Slot> = graph
             .params
             .iter()
             .map(|p| Slot { name: &p.name.name, optional: p.default.is_some(), span: Some(p.span) })
             .collect();
-        let Some((bound, _, _)) = self.bind_slots(&slots, args, what, span, false, false) else { return Value::Error };
+        let Some((bound, _, _)) = self.bind_slots(&slots, args, what, span, false, false) else {
+            return Value::Error;
+        };
         let inputs: Vec<Option<(Value, Span)>> = bound.clone();
         let mut env = self.config_env(instance);
         let before = self.diagnostics.len();
@@ -143,7 +160,12 @@ impl Elaborator<'_> {
                         codes::NOT_STATIC,
                         at,
                         format!("{what}: the width `{name}` is open until the run"),
-                        format!("this is {}", self.describe(&inputs.iter().flatten().next().map_or(Value::None, |(v, _)| v.clone()))),
+                        format!(
+                            "this is {}",
+                            self.describe(
+                                &inputs.iter().flatten().next().map_or(Value::None, |(v, _)| v.clone())
+                            )
+                        ),
                         "the width of a weight must be known; only the batch may be open",
                     );
                     return Value::Error;
@@ -184,8 +206,13 @@ impl Elaborator<'_> {
             for (name, at) in learned.iter() {
                 let width = instance.config.borrow().get(name).map(Value::describe).unwrap_or_default();
                 d.code = codes::WIDTH_DISAGREES;
-                d.labels.push(crate::diagnostic::Label { span: *at, text: format!("`{name}` was learned from this use: {width}") });
-                d.help = Some("one instance has one set of weights; make a second instance for another width".into());
+                d.labels.push(crate::diagnostic::Label {
+                    span: *at,
+                    text: format!("`{name}` was learned from this use: {width}"),
+                });
+                d.help = Some(
+                    "one instance has one set of weights; make a second instance for another width".into(),
+                );
             }
         }
     }
@@ -254,7 +281,12 @@ impl Elaborator<'_> {
     }
 
     /// A field or named graph of an instance.
-    pub(super) fn instance_field(&mut self, instance: &Rc<Instance>, name: &Name, span: Span) -> Option<Value> {
+    pub(super) fn instance_field(
+        &mut self,
+        instance: &Rc<Instance>,
+        name: &Name,
+        span: Span,
+    ) -> Option<Value> {
         let decl = instance.block.decl.clone();
         if let Some(g) = graphs(&decl).find(|g| g.name.as_ref().is_some_and(|n| n.name == *name)) {
             return Some(Value::Method(instance.clone(), g.clone()));
@@ -270,8 +302,9 @@ impl Elaborator<'_> {
     }
 
     pub(super) fn instance_names(&mut self, instance: &Rc<Instance>) -> Vec<String> {
-        let mut names: Vec<String> =
-            graphs(&instance.block.decl).filter_map(|g| g.name.as_ref().map(|n| n.name.to_string())).collect();
+        let mut names: Vec<String> = graphs(&instance.block.decl)
+            .filter_map(|g| g.name.as_ref().map(|n| n.name.to_string()))
+            .collect();
         if let Build::Built(env) = &*instance.state.borrow() {
             names.extend(env.names().map(ToString::to_string));
         }

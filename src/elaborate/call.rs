@@ -65,7 +65,8 @@ impl Elaborator<'_> {
                 let mut value = Value::Error;
                 for (i, member) in members.iter().enumerate() {
                     if i > 0 {
-                        args = CallArgs { positional: super::flow::flow_inputs(value, span), named: Vec::new() };
+                        args =
+                            CallArgs { positional: super::flow::flow_inputs(value, span), named: Vec::new() };
                     }
                     value = self.call(member.clone(), args.clone(), span);
                     if matches!(value, Value::Error) {
@@ -93,7 +94,8 @@ impl Elaborator<'_> {
             // A function sees itself, so that static recursion is possible.
             env.bind(name.name.clone(), Value::Fn(closure.clone()));
         }
-        let value = self.run_signature(&decl.params, decl.result.as_ref(), &decl.body, args, &mut env, &what, span);
+        let value =
+            self.run_signature(&decl.params, decl.result.as_ref(), &decl.body, args, &mut env, &what, span);
         self.frames.pop();
         self.leave();
         value
@@ -153,7 +155,11 @@ impl Elaborator<'_> {
                     ok = false;
                     if i == slots.len() {
                         let names = slots.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
-                        let takes = if names.is_empty() { "it takes none".into() } else { format!("it takes: {names}") };
+                        let takes = if names.is_empty() {
+                            "it takes none".into()
+                        } else {
+                            format!("it takes: {names}")
+                        };
                         self.error_help(
                             codes::UNKNOWN_ARGUMENT,
                             arg.1,
@@ -170,10 +176,13 @@ impl Elaborator<'_> {
                 Some(i) => match &bound[i] {
                     Some((_, first)) => {
                         self.report(
-                            Diagnostic::error(codes::DUPLICATE_ARGUMENT, format!("`{}` is given twice", name.name))
-                                .label(name.span, "again here")
-                                .label(*first, "given here already")
-                                .help("leave one of them out"),
+                            Diagnostic::error(
+                                codes::DUPLICATE_ARGUMENT,
+                                format!("`{}` is given twice", name.name),
+                            )
+                            .label(name.span, "again here")
+                            .label(*first, "given here already")
+                            .help("leave one of them out"),
                         );
                         ok = false;
                     }
@@ -182,8 +191,11 @@ impl Elaborator<'_> {
                 None if free => named.push((name, value, at)),
                 None => {
                     let names: Vec<&str> = slots.iter().map(|s| s.name).collect();
-                    let d = Diagnostic::error(codes::UNKNOWN_ARGUMENT, format!("{what} has no parameter `{}`", name.name))
-                        .label(name.span, "not a parameter");
+                    let d = Diagnostic::error(
+                        codes::UNKNOWN_ARGUMENT,
+                        format!("{what} has no parameter `{}`", name.name),
+                    )
+                    .label(name.span, "not a parameter");
                     let d = match did_you_mean(&name.name, names.iter().copied()) {
                         Some(near) => d.help(format!("did you mean `{near}`?")),
                         None if names.is_empty() => d.help("it takes no arguments"),
@@ -194,7 +206,8 @@ impl Elaborator<'_> {
                 }
             }
         }
-        let missing: Vec<&Slot> = slots.iter().zip(&bound).filter(|(s, b)| b.is_none() && !s.optional).map(|(s, _)| s).collect();
+        let missing: Vec<&Slot> =
+            slots.iter().zip(&bound).filter(|(s, b)| b.is_none() && !s.optional).map(|(s, _)| s).collect();
         if ok && !missing.is_empty() {
             let names = missing.iter().map(|s| format!("`{}`", s.name)).collect::<Vec<_>>().join(" and ");
             let mut d = Diagnostic::error(codes::MISSING_ARGUMENT, format!("{what} needs {names}"))

@@ -54,7 +54,11 @@ impl Elaborator<'_> {
         let saved = self.start(format!("{pipeline}.{name}"));
         let mut params = Vec::new();
         for (i, p) in graph.params.iter().enumerate() {
-            let at = args.positional.get(i).map(|_| ()).or_else(|| args.named.iter().find(|(n, _, _)| n.name == p.name.name).map(|_| ()));
+            let at = args
+                .positional
+                .get(i)
+                .map(|_| ())
+                .or_else(|| args.named.iter().find(|(n, _, _)| n.name == p.name.name).map(|_| ()));
             let Some((kind, default)) = self.entry_param(p, root) else {
                 self.finish(saved);
                 return None;
@@ -68,7 +72,8 @@ impl Elaborator<'_> {
             params.push(EntryParam { name: p.name.name.to_string(), kind, default, doc: None });
         }
         let value = self.call_instance(root, Some(graph.clone()), args, span);
-        let image = matches!(&graph.result, Some(t) if matches!(&t.kind, TypeKind::Named(n) if &*n.name == "image"));
+        let image =
+            matches!(&graph.result, Some(t) if matches!(&t.kind, TypeKind::Named(n) if &*n.name == "image"));
         let outputs = self.entry_outputs(&value, image, graph);
         let unit = self.finish(saved);
         if self.diagnostics.iter().filter(|d| d.is_error()).count() > errors {
@@ -82,7 +87,11 @@ impl Elaborator<'_> {
     }
 
     /// What a parameter takes, and its default.
-    fn entry_param(&mut self, p: &ast::Param, root: &Rc<Instance>) -> Option<(EntryKind, Option<StaticValue>)> {
+    fn entry_param(
+        &mut self,
+        p: &ast::Param,
+        root: &Rc<Instance>,
+    ) -> Option<(EntryKind, Option<StaticValue>)> {
         let default = match &p.default {
             None => None,
             Some(e) => {
@@ -124,7 +133,13 @@ impl Elaborator<'_> {
             },
             Some(TypeKind::Tuple(_)) | None => {
                 let help = "declare it: count: int = 16, x: image[1, 28, 28], z: [n, 16]";
-                self.error_help(codes::WRONG_KIND, p.span, "a parameter of an entry point needs a type", "of which kind?", help);
+                self.error_help(
+                    codes::WRONG_KIND,
+                    p.span,
+                    "a parameter of an entry point needs a type",
+                    "of which kind?",
+                    help,
+                );
                 return None;
             }
         };
@@ -196,7 +211,12 @@ impl Elaborator<'_> {
         for (name, v) in values {
             let Some(node) = self.as_node(&v, Self::dtype_of_number(&v), graph.head) else {
                 let found = self.describe(&v);
-                self.error(codes::WRONG_KIND, graph.head, "an entry point gives tensors", format!("this one gives {found}"));
+                self.error(
+                    codes::WRONG_KIND,
+                    graph.head,
+                    "an entry point gives tensors",
+                    format!("this one gives {found}"),
+                );
                 return None;
             };
             let tensor = self.tensor(node, graph.head);

@@ -61,7 +61,11 @@ impl Elaborator<'_> {
             ExprKind::Record(fields) => self.record(fields, env),
             ExprKind::Tuple(items) => {
                 let values: Vec<Value> = items.iter().map(|i| self.expr(i, env)).collect();
-                if values.iter().any(|v| matches!(v, Value::Error)) { Value::Error } else { Value::tuple(values) }
+                if values.iter().any(|v| matches!(v, Value::Error)) {
+                    Value::Error
+                } else {
+                    Value::tuple(values)
+                }
             }
             ExprKind::Unary(op, a) => {
                 let value = self.expr(a, env);
@@ -194,17 +198,31 @@ impl Elaborator<'_> {
                 let found = self.describe(other);
                 let help = match other {
                     Value::Int(_) => "use range(n) for the numbers from 0 to n - 1",
-                    Value::Tensor(_) => "`for` unrolls static lists; take slices with x[i], or use a run-time `loop`",
+                    Value::Tensor(_) => {
+                        "`for` unrolls static lists; take slices with x[i], or use a run-time `loop`"
+                    }
                     _ => "`for` walks over lists: range(n), zip(a, b), [ … ]",
                 };
-                self.error_help(codes::WRONG_KIND, span, "a list is needed", format!("this is {found}"), help);
+                self.error_help(
+                    codes::WRONG_KIND,
+                    span,
+                    "a list is needed",
+                    format!("this is {found}"),
+                    help,
+                );
                 None
             }
         }
     }
 
     /// Binds a pattern to a value.
-    pub(super) fn bind_pattern(&mut self, pattern: &Pattern, value: Value, from: Span, env: &mut Env) -> bool {
+    pub(super) fn bind_pattern(
+        &mut self,
+        pattern: &Pattern,
+        value: Value,
+        from: Span,
+        env: &mut Env,
+    ) -> bool {
         match pattern {
             Pattern::Name(n) => {
                 env.bind(n.name.clone(), value);
@@ -219,9 +237,12 @@ impl Elaborator<'_> {
                     other => {
                         let found = self.describe(other);
                         self.report(
-                            Diagnostic::error(codes::UNPACK, format!("{} values are asked for, and there is one", parts.len()))
-                                .label(*span, format!("{} names", parts.len()))
-                                .label(from, format!("this is {found}")),
+                            Diagnostic::error(
+                                codes::UNPACK,
+                                format!("{} values are asked for, and there is one", parts.len()),
+                            )
+                            .label(*span, format!("{} names", parts.len()))
+                            .label(from, format!("this is {found}")),
                         );
                         vec![Value::Error; parts.len()]
                     }
@@ -281,7 +302,11 @@ impl Elaborator<'_> {
             d = d.help(format!("did you mean `{near}`?"));
         }
         // The check of names has reported what is unbound in any case; this is for names bound too late.
-        if !self.diagnostics.iter().any(|x| x.code == codes::UNKNOWN_NAME && x.labels.first().is_some_and(|l| l.span == span)) {
+        if !self
+            .diagnostics
+            .iter()
+            .any(|x| x.code == codes::UNKNOWN_NAME && x.labels.first().is_some_and(|l| l.span == span))
+        {
             self.report(d);
         }
         Value::Error
@@ -292,7 +317,9 @@ impl Elaborator<'_> {
         let modules = self.modules;
         let (home, binding) = modules.lookup(module, name)?;
         Some(match binding {
-            Binding::Block(b) => Value::Block(Rc::new(super::value::BlockRef { decl: b.clone(), module: home })),
+            Binding::Block(b) => {
+                Value::Block(Rc::new(super::value::BlockRef { decl: b.clone(), module: home }))
+            }
             Binding::Fn(f) => Value::Fn(Rc::new(Closure { decl: f.clone(), env: Env::new(home) })),
             Binding::Space(s) => Value::Space(s.clone()),
             Binding::Module(m) => Value::Module(*m),
@@ -409,9 +436,9 @@ impl Elaborator<'_> {
         let wrong = |v: &Value| !matches!(v, Value::Int(_));
         match value {
             Value::Int(d) => Some(vec![d.clone()]),
-            Value::List(l) if !l.iter().any(wrong) => {
-                Some(l.iter().filter_map(|v| if let Value::Int(d) = v { Some(d.clone()) } else { None }).collect())
-            }
+            Value::List(l) if !l.iter().any(wrong) => Some(
+                l.iter().filter_map(|v| if let Value::Int(d) = v { Some(d.clone()) } else { None }).collect(),
+            ),
             Value::Error => None,
             Value::List(l) => {
                 let odd = l.iter().find(|v| wrong(v)).map(|v| self.describe(v)).unwrap_or_default();
@@ -426,7 +453,12 @@ impl Elaborator<'_> {
             }
             other => {
                 let found = self.describe(other);
-                self.error(codes::WRONG_KIND, span, "a shape is needed: a list of integers", format!("this is {found}"));
+                self.error(
+                    codes::WRONG_KIND,
+                    span,
+                    "a shape is needed: a list of integers",
+                    format!("this is {found}"),
+                );
                 None
             }
         }

@@ -48,7 +48,12 @@ impl Elaborator<'_> {
                     Value::Error => ok = false,
                     other => {
                         let found = self.describe(&other);
-                        self.error(codes::NOT_STATIC, i.cond.span, "`if` needs a static truth value", format!("this is {found}"));
+                        self.error(
+                            codes::NOT_STATIC,
+                            i.cond.span,
+                            "`if` needs a static truth value",
+                            format!("this is {found}"),
+                        );
                         ok = false;
                     }
                 },
@@ -107,7 +112,12 @@ impl Elaborator<'_> {
                     Value::Error => return false,
                     other => {
                         let found = self.describe(&other);
-                        self.error(codes::WRONG_KIND, e.span, "`from` takes the name of a file", format!("this is {found}"));
+                        self.error(
+                            codes::WRONG_KIND,
+                            e.span,
+                            "`from` takes the name of a file",
+                            format!("this is {found}"),
+                        );
                         return false;
                     }
                 },
@@ -121,7 +131,10 @@ impl Elaborator<'_> {
             self.report(
                 Diagnostic::error(
                     codes::WEIGHT_WITHOUT_FIELD,
-                    format!("an instance of `{}` has weights and no field holds it", instance.block.decl.name.name),
+                    format!(
+                        "an instance of `{}` has weights and no field holds it",
+                        instance.block.decl.name.name
+                    ),
                 )
                 .label(instance.span, "made here, inside a graph or an expression")
                 .help(format!(
@@ -184,7 +197,12 @@ impl Elaborator<'_> {
                     match usize::try_from(i) {
                         Ok(i) => Step::Index(i),
                         Err(_) => {
-                            self.error(codes::BAD_INDEX, e.span, format!("index {i} of a field"), "must not be negative");
+                            self.error(
+                                codes::BAD_INDEX,
+                                e.span,
+                                format!("index {i} of a field"),
+                                "must not be negative",
+                            );
                             return None;
                         }
                     }
@@ -231,7 +249,12 @@ impl Elaborator<'_> {
             }
             (_, other) => {
                 let found = self.describe(&other);
-                self.error(codes::WRONG_KIND, span, "this field cannot hold parts", format!("it is {found} already"));
+                self.error(
+                    codes::WRONG_KIND,
+                    span,
+                    "this field cannot hold parts",
+                    format!("it is {found} already"),
+                );
                 None
             }
         }

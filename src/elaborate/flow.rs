@@ -80,7 +80,9 @@ impl Elaborator<'_> {
 
     /// Whether a call leaves no required parameter open.
     fn is_complete(&self, f: &Value, args: &CallArgs) -> bool {
-        let given = |i: usize, name: &str| i < args.positional.len() || args.named.iter().any(|(n, _, _)| &*n.name == name);
+        let given = |i: usize, name: &str| {
+            i < args.positional.len() || args.named.iter().any(|(n, _, _)| &*n.name == name)
+        };
         match f {
             Value::Fn(c) => {
                 c.decl.params.iter().enumerate().all(|(i, p)| p.default.is_some() || given(i, &p.name.name))

@@ -8,7 +8,14 @@ use crate::source::Span;
 use crate::syntax::ast::{Expr, IndexItem};
 
 impl Elaborator<'_> {
-    pub(super) fn index(&mut self, value: Value, base: Span, items: &[IndexItem], span: Span, env: &mut Env) -> Value {
+    pub(super) fn index(
+        &mut self,
+        value: Value,
+        base: Span,
+        items: &[IndexItem],
+        span: Span,
+        env: &mut Env,
+    ) -> Value {
         match value {
             Value::Error => Value::Error,
             v if v.is_tensor() => self.index_tensor(v, items, span, env),
@@ -17,10 +24,17 @@ impl Elaborator<'_> {
                 let items_of: Vec<Value> = t.iter().map(|(_, v)| v.clone()).collect();
                 self.index_list(&items_of, items, span, env)
             }
-            Value::Step(_) => self.error(codes::WRONG_KIND, base, "a per-step number has no elements", "this is one number"),
+            Value::Step(_) => {
+                self.error(codes::WRONG_KIND, base, "a per-step number has no elements", "this is one number")
+            }
             other => {
                 let found = self.describe(&other);
-                self.error(codes::WRONG_KIND, base, "only lists, tuples and tensors have elements", format!("this is {found}"))
+                self.error(
+                    codes::WRONG_KIND,
+                    base,
+                    "only lists, tuples and tensors have elements",
+                    format!("this is {found}"),
+                )
             }
         }
     }
@@ -43,7 +57,11 @@ impl Elaborator<'_> {
                         e.span,
                         format!("index {i} of a list of {len}"),
                         "out of range",
-                        if len == 0 { "the list is empty".to_string() } else { format!("indices run from 0 to {} (or -{len} to -1)", len - 1) },
+                        if len == 0 {
+                            "the list is empty".to_string()
+                        } else {
+                            format!("indices run from 0 to {} (or -{len} to -1)", len - 1)
+                        },
                     ),
                 }
             }
@@ -53,7 +71,8 @@ impl Elaborator<'_> {
                         None => Some(default),
                         Some(e) => {
                             let v = self.expr(e, env);
-                            self.known_int(&v, e.span).map(|i| (if i < 0 { i + len } else { i }).clamp(0, len))
+                            self.known_int(&v, e.span)
+                                .map(|i| (if i < 0 { i + len } else { i }).clamp(0, len))
                         }
                     }
                 };
@@ -71,15 +90,29 @@ impl Elaborator<'_> {
             let i = *v as i64;
             let i = if i < 0 { i + list.len() as i64 } else { i };
             match usize::try_from(i).ok().and_then(|i| list.get(i)) {
-                Some(Value::Int(d)) if d.as_const().is_some() => values.push(d.as_const().unwrap_or(0) as f64),
+                Some(Value::Int(d)) if d.as_const().is_some() => {
+                    values.push(d.as_const().unwrap_or(0) as f64)
+                }
                 Some(Value::Float(x)) => {
                     kind = super::value::StepKind::Float;
                     values.push(*x);
                 }
-                Some(_) => return self.error(codes::WRONG_KIND, span, "a list of numbers is needed here", "indexed by a per-step number"),
+                Some(_) => {
+                    return self.error(
+                        codes::WRONG_KIND,
+                        span,
+                        "a list of numbers is needed here",
+                        "indexed by a per-step number",
+                    );
+                }
                 None => {
                     let (n, at) = (list.len(), values.len());
-                    return self.error(codes::BAD_INDEX, span, format!("index {i} of a list of {n}"), format!("at step {at} of the loop"));
+                    return self.error(
+                        codes::BAD_INDEX,
+                        span,
+                        format!("index {i} of a list of {n}"),
+                        format!("at step {at} of the loop"),
+                    );
                 }
             }
         }
@@ -117,7 +150,12 @@ impl Elaborator<'_> {
                             Value::Error => Err(()),
                             other => {
                                 let found = self.describe(&other);
-                                self.error(codes::WRONG_KIND, e.span, "a range runs between integers", format!("this is {found}"));
+                                self.error(
+                                    codes::WRONG_KIND,
+                                    e.span,
+                                    "a range runs between integers",
+                                    format!("this is {found}"),
+                                );
                                 Err(())
                             }
                         }

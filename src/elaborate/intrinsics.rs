@@ -20,7 +20,8 @@ type Bound = Vec<Option<(Value, Span)>>;
 
 impl Elaborator<'_> {
     fn slots(&mut self, b: Builtin, names: &[(&str, bool)], args: CallArgs, span: Span) -> Option<Bound> {
-        let slots: Vec<Slot> = names.iter().map(|(n, o)| Slot { name: n, optional: *o, span: None }).collect();
+        let slots: Vec<Slot> =
+            names.iter().map(|(n, o)| Slot { name: n, optional: *o, span: None }).collect();
         Some(self.bind_slots(&slots, args, &format!("`{}`", b.name()), span, false, false)?.0)
     }
 
@@ -38,7 +39,8 @@ impl Elaborator<'_> {
                 if !self.allocate(usize::try_from(n).unwrap_or(0), span) {
                     return None;
                 }
-                let step = |i: i64| if n <= 1 { from } else { from + (to - from) * i as f64 / (n - 1) as f64 };
+                let step =
+                    |i: i64| if n <= 1 { from } else { from + (to - from) * i as f64 / (n - 1) as f64 };
                 Some(Value::list((0..n).map(|i| Value::Float(step(i))).collect()))
             }
             Builtin::Len => {
@@ -58,17 +60,31 @@ impl Elaborator<'_> {
                 let n = lists.iter().map(Vec::len).min().unwrap_or(0);
                 if lists.iter().any(|l| l.len() != n) {
                     let lens = lists.iter().map(|l| l.len().to_string()).collect::<Vec<_>>().join(", ");
-                    return Some(self.error(codes::STATIC_ARITHMETIC, span, format!("`zip` of lists of {lens}"), "the lists must be equally long"));
+                    return Some(self.error(
+                        codes::STATIC_ARITHMETIC,
+                        span,
+                        format!("`zip` of lists of {lens}"),
+                        "the lists must be equally long",
+                    ));
                 }
-                self.allocate(n * lists.len(), span)
-                    .then(|| Value::list((0..n).map(|i| Value::tuple(lists.iter().map(|l| l[i].clone()).collect())).collect()))
+                self.allocate(n * lists.len(), span).then(|| {
+                    Value::list(
+                        (0..n).map(|i| Value::tuple(lists.iter().map(|l| l[i].clone()).collect())).collect(),
+                    )
+                })
             }
             Builtin::Enumerate => {
                 let bound = self.slots(b, &[("list", false)], args, span)?;
                 let (v, at) = bound.into_iter().next()??;
                 let items = self.items(&v, at)?;
                 self.allocate(items.len(), span).then(|| {
-                    Value::list(items.into_iter().enumerate().map(|(i, v)| Value::tuple(vec![Value::int(i as i64), v])).collect())
+                    Value::list(
+                        items
+                            .into_iter()
+                            .enumerate()
+                            .map(|(i, v)| Value::tuple(vec![Value::int(i as i64), v]))
+                            .collect(),
+                    )
                 })
             }
             Builtin::Reversed => {
@@ -90,9 +106,11 @@ impl Elaborator<'_> {
             }
             Builtin::Param | Builtin::State => self.weight(b, args, span),
             Builtin::Grad => self.grad(args, span),
-            Builtin::Normal | Builtin::Uniform | Builtin::Bernoulli | Builtin::Categorical | Builtin::RandInt => {
-                self.random(b, args, span)
-            }
+            Builtin::Normal
+            | Builtin::Uniform
+            | Builtin::Bernoulli
+            | Builtin::Categorical
+            | Builtin::RandInt => self.random(b, args, span),
             Builtin::Dataset => {
                 let bound = self.slots(b, &[("name", false), ("split", true)], args, span)?;
                 let name = self.string(&bound[0])?;
@@ -116,7 +134,12 @@ impl Elaborator<'_> {
                     Some(t) => Some(Value::list(t.shape.into_iter().map(Value::Int).collect())),
                     None => {
                         let found = self.describe(&v);
-                        Some(self.error(codes::WRONG_KIND, at, "`shape` takes a tensor", format!("this is {found}")))
+                        Some(self.error(
+                            codes::WRONG_KIND,
+                            at,
+                            "`shape` takes a tensor",
+                            format!("this is {found}"),
+                        ))
                     }
                 }
             }
@@ -127,7 +150,12 @@ impl Elaborator<'_> {
                     Some(t) => Some(Value::str(t.dtype.name())),
                     None => {
                         let found = self.describe(&v);
-                        Some(self.error(codes::WRONG_KIND, at, "`dtype` takes a tensor", format!("this is {found}")))
+                        Some(self.error(
+                            codes::WRONG_KIND,
+                            at,
+                            "`dtype` takes a tensor",
+                            format!("this is {found}"),
+                        ))
                     }
                 }
             }
@@ -135,7 +163,8 @@ impl Elaborator<'_> {
     }
 
     fn range(&mut self, args: CallArgs, span: Span) -> Option<Value> {
-        let bound = self.slots(Builtin::Range, &[("start", false), ("end", true), ("step", true)], args, span)?;
+        let bound =
+            self.slots(Builtin::Range, &[("start", false), ("end", true), ("step", true)], args, span)?;
         let a = self.integer(&bound[0], span)?;
         let (start, end) = match &bound[1] {
             Some(_) => (a, self.integer(&bound[1], span)?),
@@ -145,7 +174,8 @@ impl Elaborator<'_> {
         if step == 0 {
             return Some(self.error(codes::BAD_VALUE, span, "a range with step 0 never ends", "here"));
         }
-        let distance = if step > 0 { i128::from(end) - i128::from(start) } else { i128::from(start) - i128::from(end) };
+        let distance =
+            if step > 0 { i128::from(end) - i128::from(start) } else { i128::from(start) - i128::from(end) };
         let size = i128::from(step).abs();
         let count = if distance <= 0 { 0 } else { (distance + size - 1) / size };
         if !self.allocate(usize::try_from(count).unwrap_or(usize::MAX), span) {
@@ -216,7 +246,14 @@ impl Elaborator<'_> {
                 let text = self.string(&bound[2])?;
                 match text.parse::<DType>() {
                     Ok(d) => d,
-                    Err(()) => return Some(self.error(codes::UNKNOWN_NAME, *at, format!("there is no dtype `{text}`"), "not a dtype")),
+                    Err(()) => {
+                        return Some(self.error(
+                            codes::UNKNOWN_NAME,
+                            *at,
+                            format!("there is no dtype `{text}`"),
+                            "not a dtype",
+                        ));
+                    }
                 }
             }
         };
@@ -243,7 +280,12 @@ impl Elaborator<'_> {
         for (v, at) in [(&y, at_y), (&x, at_x)] {
             if !v.is_tensor() {
                 let found = self.describe(v);
-                return Some(self.error(codes::WRONG_KIND, at, "`grad` takes two tensors", format!("this is {found}")));
+                return Some(self.error(
+                    codes::WRONG_KIND,
+                    at,
+                    "`grad` takes two tensors",
+                    format!("this is {found}"),
+                ));
             }
         }
         let ty = self.type_of(&y)?;
@@ -291,7 +333,12 @@ impl Elaborator<'_> {
             let (v, at) = get("logits")?;
             let Some(node) = self.node(&v, at) else {
                 let found = self.describe(&v);
-                return Some(self.error(codes::WRONG_KIND, at, "`categorical` takes logits", format!("this is {found}")));
+                return Some(self.error(
+                    codes::WRONG_KIND,
+                    at,
+                    "`categorical` takes logits",
+                    format!("this is {found}"),
+                ));
             };
             let mut build = self.builder(span)?;
             let result = random::categorical(&mut build, node, site);
@@ -312,7 +359,12 @@ impl Elaborator<'_> {
                 Some(t) => t.shape,
                 None => {
                     let found = self.describe(&v);
-                    return Some(self.error(codes::WRONG_KIND, at, "`like` takes a tensor", format!("this is {found}")));
+                    return Some(self.error(
+                        codes::WRONG_KIND,
+                        at,
+                        "`like` takes a tensor",
+                        format!("this is {found}"),
+                    ));
                 }
             },
             _ => {
@@ -349,7 +401,12 @@ impl Elaborator<'_> {
                         Some(n) => random::Probability::Tensor(n),
                         None => {
                             let found = self.describe(v);
-                            return Some(self.error(codes::WRONG_KIND, at, "`bernoulli` takes a probability", format!("this is {found}")));
+                            return Some(self.error(
+                                codes::WRONG_KIND,
+                                at,
+                                "`bernoulli` takes a probability",
+                                format!("this is {found}"),
+                            ));
                         }
                     },
                 };
@@ -359,7 +416,12 @@ impl Elaborator<'_> {
             _ => {
                 let (lo, hi) = (self.integer(&get("lo"), span)?, self.integer(&get("hi"), span)?);
                 if lo >= hi {
-                    return Some(self.error(codes::BAD_VALUE, span, format!("there is no integer in [{lo}, {hi})"), "here"));
+                    return Some(self.error(
+                        codes::BAD_VALUE,
+                        span,
+                        format!("there is no integer in [{lo}, {hi})"),
+                        "here",
+                    ));
                 }
                 let mut build = self.builder(span)?;
                 random::randint(&mut build, lo, hi, shape, site)
@@ -380,8 +442,11 @@ impl Elaborator<'_> {
         };
         let Some(field) = fields.iter().find(|f| f.name == *name.name) else {
             let known: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
-            let d = Diagnostic::error(codes::DATA_FIELD, format!("the data set `{dataset}` has no field `{}`", name.name))
-                .label(name.span, "no such field");
+            let d = Diagnostic::error(
+                codes::DATA_FIELD,
+                format!("the data set `{dataset}` has no field `{}`", name.name),
+            )
+            .label(name.span, "no such field");
             let d = match did_you_mean(&name.name, known.iter().copied()) {
                 Some(near) => d.help(format!("did you mean `{near}`?")),
                 None => d.help(format!("it has: {}", known.join(", "))),
@@ -394,11 +459,12 @@ impl Elaborator<'_> {
         }
         let Some(unit) = self.unit.as_mut() else { return Value::Error };
         let input = format!("{dataset}[{split}].{}", name.name);
-        let shape = std::iter::once(unit.batch.clone()).chain(field.shape.iter().map(|d| Dim::from(*d))).collect();
+        let shape =
+            std::iter::once(unit.batch.clone()).chain(field.shape.iter().map(|d| Dim::from(*d))).collect();
         let ty = Type::new(field.dtype, shape);
-        let known = unit.graph.root().ids().find(|id| {
-            matches!(&unit.graph.root().node(*id).op, crate::ops::Op::Input(i) if i.name == input)
-        });
+        let known = unit.graph.root().ids().find(
+            |id| matches!(&unit.graph.root().node(*id).op, crate::ops::Op::Input(i) if i.name == input),
+        );
         let node = match known {
             Some(node) => node,
             None => {

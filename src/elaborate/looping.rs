@@ -74,8 +74,11 @@ impl Elaborator<'_> {
         let Some(outputs) = outputs else { return Value::Error };
         unit.graph.regions[region].outputs = outputs;
         let types: Vec<Type> = carries.iter().map(|(_, t, _)| t.clone()).collect();
-        let inputs: Vec<NodeId> =
-            carries.iter().map(|(n, _, _)| *n).chain(state.captures.iter().map(|(outer, _)| *outer)).collect();
+        let inputs: Vec<NodeId> = carries
+            .iter()
+            .map(|(n, _, _)| *n)
+            .chain(state.captures.iter().map(|(outer, _)| *outer))
+            .collect();
         let op = Loop {
             region: region as u32,
             steps: rows.len() as u32,
@@ -101,7 +104,12 @@ impl Elaborator<'_> {
     }
 
     /// The next carries, checked against the first ones.
-    fn loop_outputs(&mut self, l: &ast::Loop, value: Value, carries: &[(NodeId, Type, Span)]) -> Option<Vec<NodeId>> {
+    fn loop_outputs(
+        &mut self,
+        l: &ast::Loop,
+        value: Value,
+        carries: &[(NodeId, Type, Span)],
+    ) -> Option<Vec<NodeId>> {
         let at = match l.body.stmts.last() {
             Some(ast::Stmt::Expr(e)) => e.span,
             _ => l.body.span,
@@ -114,10 +122,13 @@ impl Elaborator<'_> {
         if values.len() != carries.len() {
             let (m, n) = (carries.len(), values.len());
             self.report(
-                Diagnostic::error(codes::LOOP_CARRY, format!("the loop carries {m} tensors, and its body gives {n}"))
-                    .label(at, format!("{n} here"))
-                    .label(l.span, format!("{m} carried"))
-                    .help("end the body with the next value of each carry, in order: `x, y`"),
+                Diagnostic::error(
+                    codes::LOOP_CARRY,
+                    format!("the loop carries {m} tensors, and its body gives {n}"),
+                )
+                .label(at, format!("{n} here"))
+                .label(l.span, format!("{m} carried"))
+                .help("end the body with the next value of each carry, in order: `x, y`"),
             );
             return None;
         }
@@ -153,7 +164,14 @@ impl Elaborator<'_> {
     }
 
     /// Binds a pattern to the columns of a table.
-    fn bind_columns(&mut self, pattern: &Pattern, rows: &[&Value], scope: usize, span: Span, env: &mut Env) -> bool {
+    fn bind_columns(
+        &mut self,
+        pattern: &Pattern,
+        rows: &[&Value],
+        scope: usize,
+        span: Span,
+        env: &mut Env,
+    ) -> bool {
         match pattern {
             Pattern::Ignore(_) => true,
             Pattern::Name(n) => match self.column_value(rows, scope) {
@@ -164,10 +182,13 @@ impl Elaborator<'_> {
                 None => {
                     let found = rows.first().map(|v| self.describe(v)).unwrap_or_default();
                     self.report(
-                        Diagnostic::error(codes::WRONG_KIND, format!("`{}` is not a number in every step", n.name))
-                            .label(n.span, format!("in the first step it is {found}"))
-                            .label(span, "the table of the loop")
-                            .help("a table is a list of numbers, or of tuples of numbers: zip(ts, alphas)"),
+                        Diagnostic::error(
+                            codes::WRONG_KIND,
+                            format!("`{}` is not a number in every step", n.name),
+                        )
+                        .label(n.span, format!("in the first step it is {found}"))
+                        .label(span, "the table of the loop")
+                        .help("a table is a list of numbers, or of tuples of numbers: zip(ts, alphas)"),
                     );
                     false
                 }
@@ -183,9 +204,12 @@ impl Elaborator<'_> {
                     if items.len() != parts.len() {
                         let (m, n) = (parts.len(), items.len());
                         self.report(
-                            Diagnostic::error(codes::UNPACK, format!("each step of the loop unpacks {n} values into {m} names"))
-                                .label(*at, format!("{m} names"))
-                                .label(span, format!("a row of this table has {n}")),
+                            Diagnostic::error(
+                                codes::UNPACK,
+                                format!("each step of the loop unpacks {n} values into {m} names"),
+                            )
+                            .label(*at, format!("{m} names"))
+                            .label(span, format!("a row of this table has {n}")),
                         );
                         return false;
                     }
@@ -193,7 +217,10 @@ impl Elaborator<'_> {
                         column.push(item);
                     }
                 }
-                parts.iter().zip(table).fold(true, |ok, (p, c)| self.bind_columns(p, &c, scope, span, env) && ok)
+                parts
+                    .iter()
+                    .zip(table)
+                    .fold(true, |ok, (p, c)| self.bind_columns(p, &c, scope, span, env) && ok)
             }
         }
     }
@@ -224,7 +251,9 @@ impl Elaborator<'_> {
             kind = match (kind, k) {
                 (None, k) => Some(k),
                 (Some(a), b) if a == b => Some(a),
-                (Some(StepKind::Int | StepKind::Float), StepKind::Int | StepKind::Float) => Some(StepKind::Float),
+                (Some(StepKind::Int | StepKind::Float), StepKind::Int | StepKind::Float) => {
+                    Some(StepKind::Float)
+                }
                 _ => return None,
             };
             values.push(v);

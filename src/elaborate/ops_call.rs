@@ -18,7 +18,9 @@ impl Elaborator<'_> {
             .iter()
             .map(|p| Slot { name: p.name, optional: p.default != OpDefault::Required, span: None })
             .collect();
-        let Some((bound, rest, named)) = self.bind_slots(&slots, args, &what, span, s.rest.is_some(), s.named) else {
+        let Some((bound, rest, named)) =
+            self.bind_slots(&slots, args, &what, span, s.rest.is_some(), s.named)
+        else {
             return Value::Error;
         };
         let given: Vec<&(Value, Span)> = bound.iter().flatten().chain(&rest).collect();
@@ -42,11 +44,8 @@ impl Elaborator<'_> {
             .find_map(|(v, _)| self.type_of(v))
             .or_else(|| given.iter().find_map(|(v, _)| first_tensor(v).and_then(|t| self.type_of(&t))))
             .map_or(DType::F32, |t| t.dtype);
-        let types: Vec<(Span, String)> = given
-            .iter()
-            .filter(|(v, _)| holds_tensor(v))
-            .map(|(v, at)| (*at, self.describe(v)))
-            .collect();
+        let types: Vec<(Span, String)> =
+            given.iter().filter(|(v, _)| holds_tensor(v)).map(|(v, at)| (*at, self.describe(v))).collect();
         let mut args = Args::default();
         for (p, b) in s.params.iter().zip(&bound) {
             let arg = match b {
@@ -125,7 +124,14 @@ impl Elaborator<'_> {
                     values.push(f64::from(u8::from(v)));
                 }
                 Some(Err(e)) => return self.op_error(e, span, &[]),
-                _ => return self.error(codes::WRONG_KIND, span, format!("`{}` of a per-step number", s.name), "here"),
+                _ => {
+                    return self.error(
+                        codes::WRONG_KIND,
+                        span,
+                        format!("`{}` of a per-step number", s.name),
+                        "here",
+                    );
+                }
             }
         }
         step(scope, values, kind)
@@ -190,7 +196,9 @@ impl Elaborator<'_> {
             return Some(Arg::None);
         }
         let expected = match (kind, v) {
-            (ArgKind::Tensor | ArgKind::Any, v) if v.is_tensor() => return self.node(v, span).map(Arg::Tensor),
+            (ArgKind::Tensor | ArgKind::Any, v) if v.is_tensor() => {
+                return self.node(v, span).map(Arg::Tensor);
+            }
             (ArgKind::Tensor, Value::Int(_) | Value::Float(_) | Value::Step(_) | Value::Bool(_)) => {
                 let dtype = match v {
                     Value::Float(_) if !dtype.is_float() => DType::F32,
@@ -213,11 +221,21 @@ impl Elaborator<'_> {
             (ArgKind::Ints, Value::List(_) | Value::Tuple(_)) => return self.static_arg(v, span, op),
             (ArgKind::Ints, _) => "an integer or a list of integers",
             (ArgKind::Tensors, v) if v.is_tensor() => return self.node(v, span).map(Arg::Tensor),
-            (ArgKind::Tensors | ArgKind::Any, Value::List(_) | Value::Tuple(_)) if kind == ArgKind::Tensors || holds_tensor(v) => {
+            (ArgKind::Tensors | ArgKind::Any, Value::List(_) | Value::Tuple(_))
+                if kind == ArgKind::Tensors || holds_tensor(v) =>
+            {
                 let items = self.items(v, span)?;
                 let mut out = Vec::with_capacity(items.len());
                 for item in items {
-                    out.push(self.to_arg(&item, ArgKind::Tensor, dtype, span, name, op, OpDefault::Required)?);
+                    out.push(self.to_arg(
+                        &item,
+                        ArgKind::Tensor,
+                        dtype,
+                        span,
+                        name,
+                        op,
+                        OpDefault::Required,
+                    )?);
                 }
                 return Some(Arg::List(out));
             }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::block::graphs;
 use super::builtins;
 use super::unit::Unit;
-use super::value::{Build, BlockRef, CallArgs, Env, Instance, Value};
+use super::value::{BlockRef, Build, CallArgs, Env, Instance, Value};
 use super::weights::Registry;
 use super::{Elaborator, Options};
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
@@ -42,7 +42,12 @@ pub struct Elaboration {
 const STACK: usize = 1 << 30;
 
 /// Elaborates the pipeline of the first module.
-pub fn elaborate(map: &SourceMap, modules: &Modules, options: &Options<'_>, request: &Request) -> Elaboration {
+pub fn elaborate(
+    map: &SourceMap,
+    modules: &Modules,
+    options: &Options<'_>,
+    request: &Request,
+) -> Elaboration {
     let run = || {
         let mut e = Elaborator {
             map,
@@ -73,7 +78,10 @@ pub fn elaborate(map: &SourceMap, modules: &Modules, options: &Options<'_>, requ
             Ok(Ok(done)) => done,
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
             Err(e) => Elaboration {
-                diagnostics: vec![Diagnostic::error(codes::INTERNAL, format!("no thread for elaboration: {e}"))],
+                diagnostics: vec![Diagnostic::error(
+                    codes::INTERNAL,
+                    format!("no thread for elaboration: {e}"),
+                )],
                 ..Elaboration::default()
             },
         }
@@ -119,7 +127,9 @@ impl Elaborator<'_> {
                     let known: Vec<&str> = pipelines.iter().map(|p| &*p.name.name).collect();
                     let d = Diagnostic::error(codes::BAD_FLAG, format!("the file has no pipeline `{name}`"));
                     let near = did_you_mean(name, known.iter().copied());
-                    self.report(d.help(near.map_or(format!("it has: {}", known.join(", ")), |n| format!("did you mean `{n}`?"))));
+                    self.report(d.help(near.map_or(format!("it has: {}", known.join(", ")), |n| {
+                        format!("did you mean `{n}`?")
+                    })));
                     return (None, None);
                 }
             },
@@ -148,7 +158,12 @@ impl Elaborator<'_> {
         }
     }
 
-    fn pipeline(&mut self, decl: &std::sync::Arc<ast::Block>, request: &Request, asked: bool) -> (Option<Program>, Option<Entry>) {
+    fn pipeline(
+        &mut self,
+        decl: &std::sync::Arc<ast::Block>,
+        request: &Request,
+        asked: bool,
+    ) -> (Option<Program>, Option<Entry>) {
         let Some((root, config)) = self.configure(decl) else { return (None, None) };
         if self.build(&root).is_none() {
             return (None, None);
@@ -205,28 +220,42 @@ impl Elaborator<'_> {
                 self.entry(root, &g, args, open)
             }
             None => {
-                let known: Vec<String> =
-                    graphs(decl).map(|g| g.name.as_ref().map_or("graph".to_string(), |n| n.name.to_string())).collect();
-                let d = Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no graph `{name}`", decl.name.name))
-                    .label(decl.name.span, "this pipeline");
+                let known: Vec<String> = graphs(decl)
+                    .map(|g| g.name.as_ref().map_or("graph".to_string(), |n| n.name.to_string()))
+                    .collect();
+                let d =
+                    Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no graph `{name}`", decl.name.name))
+                        .label(decl.name.span, "this pipeline");
                 let near = did_you_mean(name, known.iter().map(String::as_str));
-                self.report(d.help(near.map_or(format!("it has: {}", known.join(", ")), |n| format!("did you mean `{n}`?"))));
+                self.report(d.help(
+                    near.map_or(format!("it has: {}", known.join(", ")), |n| format!("did you mean `{n}`?")),
+                ));
                 None
             }
         }
     }
 
     /// The pipeline's instance, with `--set` over the defaults.
-    fn configure(&mut self, decl: &std::sync::Arc<ast::Block>) -> Option<(Rc<Instance>, Vec<(EntryParam, StaticValue)>)> {
+    fn configure(
+        &mut self,
+        decl: &std::sync::Arc<ast::Block>,
+    ) -> Option<(Rc<Instance>, Vec<(EntryParam, StaticValue)>)> {
         let block = Rc::new(BlockRef { decl: decl.clone(), module: 0 });
         let mut args = CallArgs::default();
         for (name, value) in &self.options.set {
             let known: Vec<&str> = decl.params.iter().map(|p| &*p.name.name).collect();
             let Some(p) = decl.params.iter().find(|p| &*p.name.name == name.as_str()) else {
-                let d = Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no parameter `{name}`", decl.name.name))
-                    .label(decl.name.span, "set by --set");
+                let d = Diagnostic::error(
+                    codes::BAD_FLAG,
+                    format!("`{}` has no parameter `{name}`", decl.name.name),
+                )
+                .label(decl.name.span, "set by --set");
                 let near = did_you_mean(name, known.iter().copied());
-                let all = if known.is_empty() { "it has none".to_string() } else { format!("it has: {}", known.join(", ")) };
+                let all = if known.is_empty() {
+                    "it has none".to_string()
+                } else {
+                    format!("it has: {}", known.join(", "))
+                };
                 self.report(d.help(near.map_or(all, |n| format!("did you mean `{n}`?"))));
                 return None;
             };

@@ -35,7 +35,13 @@ impl Elaborator<'_> {
     }
 
     /// Adds an error with one label and gives the value of what failed.
-    pub(super) fn error(&mut self, code: Code, span: Span, message: impl Into<String>, label: impl Into<String>) -> Value {
+    pub(super) fn error(
+        &mut self,
+        code: Code,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> Value {
         self.report(Diagnostic::error(code, message).label(span, label));
         Value::Error
     }

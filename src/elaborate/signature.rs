@@ -52,7 +52,9 @@ impl Elaborator<'_> {
                         Value::Error
                     }
                     // A default of `none` means that the input may be left out.
-                    (Some(_), Value::None) if p.default.as_ref().is_some_and(|d| matches!(d.kind, ExprKind::None)) => {
+                    (Some(_), Value::None)
+                        if p.default.as_ref().is_some_and(|d| matches!(d.kind, ExprKind::None)) =>
+                    {
                         Value::None
                     }
                     (Some(ty), value) => {
@@ -88,10 +90,13 @@ impl Elaborator<'_> {
         for (expression, target, declared, at) in std::mem::take(&mut scope.pending) {
             let shown = expression.to_string().replace('?', "");
             self.report(
-                Diagnostic::error(codes::UNSOLVED_DIM, format!("`{shown}` = {target} cannot be solved for its names"))
-                    .label(at, format!("this dimension is {target}"))
-                    .label(declared, "more than one unknown name, or one that is not linear")
-                    .help("let each name stand alone in some dimension of the signature"),
+                Diagnostic::error(
+                    codes::UNSOLVED_DIM,
+                    format!("`{shown}` = {target} cannot be solved for its names"),
+                )
+                .label(at, format!("this dimension is {target}"))
+                .label(declared, "more than one unknown name, or one that is not linear")
+                .help("let each name stand alone in some dimension of the signature"),
             );
             ok = false;
         }
@@ -128,9 +133,12 @@ impl Elaborator<'_> {
                     other => {
                         let found = self.describe(other);
                         self.report(
-                            Diagnostic::error(codes::UNPACK, format!("{what}: {name} is a tuple of {}", parts.len()))
-                                .label(at, format!("this is {found}"))
-                                .label(ty.span, "declared here"),
+                            Diagnostic::error(
+                                codes::UNPACK,
+                                format!("{what}: {name} is a tuple of {}", parts.len()),
+                            )
+                            .label(at, format!("this is {found}"))
+                            .label(ty.span, "declared here"),
                         );
                         return Value::Error;
                     }
@@ -138,9 +146,12 @@ impl Elaborator<'_> {
                 if items.len() != parts.len() {
                     let (m, n) = (parts.len(), items.len());
                     self.report(
-                        Diagnostic::error(codes::UNPACK, format!("{what}: {name} has {n} values where {m} are declared"))
-                            .label(at, format!("{n} values"))
-                            .label(ty.span, format!("{m} declared here")),
+                        Diagnostic::error(
+                            codes::UNPACK,
+                            format!("{what}: {name} has {n} values where {m} are declared"),
+                        )
+                        .label(at, format!("{n} values"))
+                        .label(ty.span, format!("{m} declared here")),
                     );
                     return Value::Error;
                 }
@@ -196,7 +207,8 @@ impl Elaborator<'_> {
             Err(()) => {
                 let known: Vec<&str> = DType::ALL.iter().map(|d| d.name()).collect();
                 let near = crate::diagnostic::did_you_mean(&name.name, known.iter().copied());
-                let help = near.map_or(format!("dtypes: {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
+                let help =
+                    near.map_or(format!("dtypes: {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
                 self.error_help(
                     codes::UNKNOWN_NAME,
                     name.span,
@@ -231,7 +243,10 @@ impl Elaborator<'_> {
                     last.span,
                     format!("there is no space `{}`", last.name),
                     "not a space",
-                    format!("declare it: space {}; or use `unit` ([0, 1] images) or `signed` ([-1, 1])", last.name),
+                    format!(
+                        "declare it: space {}; or use `unit` ([0, 1] images) or `signed` ([-1, 1])",
+                        last.name
+                    ),
                 );
                 None
             }
@@ -279,10 +294,13 @@ impl Elaborator<'_> {
                 format!("convert it: cast(x, \"{wanted}\")")
             };
             self.report(
-                Diagnostic::error(codes::DTYPE_MISMATCH, format!("{what} takes {name} as {wanted}, and gets {}", found.dtype))
-                    .label(at, format!("this is {found}"))
-                    .label(ty.span, format!("declared as {declared}"))
-                    .help(help),
+                Diagnostic::error(
+                    codes::DTYPE_MISMATCH,
+                    format!("{what} takes {name} as {wanted}, and gets {}", found.dtype),
+                )
+                .label(at, format!("this is {found}"))
+                .label(ty.span, format!("declared as {declared}"))
+                .help(help),
             );
             return Value::Error;
         }
@@ -295,15 +313,19 @@ impl Elaborator<'_> {
                 _ => format!("a function declared `(x: […] in {have}) -> […] in {want}` would convert it"),
             };
             self.report(
-                Diagnostic::error(codes::SPACE_MISMATCH, format!("{what} takes {name} in `{want}`, and gets one in `{have}`"))
-                    .label(at, format!("this is {found}"))
-                    .label(ty.span, format!("declared as {declared}"))
-                    .help(help),
+                Diagnostic::error(
+                    codes::SPACE_MISMATCH,
+                    format!("{what} takes {name} in `{want}`, and gets one in `{have}`"),
+                )
+                .label(at, format!("this is {found}"))
+                .label(ty.span, format!("declared as {declared}"))
+                .help(help),
             );
             return Value::Error;
         }
         let batch = DimExpr::One(Expr { kind: ExprKind::Name("batch".into()), span: ty.span });
-        let all: Vec<&DimExpr> = if image { std::iter::once(&batch).chain(dims).collect() } else { dims.iter().collect() };
+        let all: Vec<&DimExpr> =
+            if image { std::iter::once(&batch).chain(dims).collect() } else { dims.iter().collect() };
         if !self.match_shape(&found, &all, &declared, ty.span, scope, env, (what, name, at)) {
             return Value::Error;
         }
@@ -358,15 +380,20 @@ impl Elaborator<'_> {
             let at_least = if spread.is_some() { "at least " } else { "" };
             let mut d = Diagnostic::error(
                 codes::WRONG_RANK,
-                format!("{what} takes {name}: {declared}, {at_least}{fixed} dimensions, and gets {}", found.rank()),
+                format!(
+                    "{what} takes {name}: {declared}, {at_least}{fixed} dimensions, and gets {}",
+                    found.rank()
+                ),
             )
             .label(at, format!("this is {found}"))
             .label(declared_at, "declared here");
             d = match found.rank().cmp(&fixed) {
-                std::cmp::Ordering::Less if fixed - found.rank() == 1 => {
-                    d.help("an axis is missing: unsqueeze(x, 0) adds a batch axis, unsqueeze(x, 1) a channel axis")
+                std::cmp::Ordering::Less if fixed - found.rank() == 1 => d.help(
+                    "an axis is missing: unsqueeze(x, 0) adds a batch axis, unsqueeze(x, 1) a channel axis",
+                ),
+                std::cmp::Ordering::Less => {
+                    d.help("reshape(x, […]) or rearrange(x, \"…\") gives it the shape")
                 }
-                std::cmp::Ordering::Less => d.help("reshape(x, […]) or rearrange(x, \"…\") gives it the shape"),
                 _ => d.help("flatten(x) merges the axes after the first; mean(x, axis = …) removes some"),
             };
             self.report(d);
@@ -406,16 +433,23 @@ impl Elaborator<'_> {
         (what, name, at): (&str, &str, Span),
     ) -> bool {
         let known = match env.get(&n.name) {
-            Some(Value::List(l)) => {
-                Some(l.iter().filter_map(|v| if let Value::Int(d) = v { Some(d.clone()) } else { None }).collect::<Vec<_>>())
-            }
+            Some(Value::List(l)) => Some(
+                l.iter()
+                    .filter_map(|v| if let Value::Int(d) = v { Some(d.clone()) } else { None })
+                    .collect::<Vec<_>>(),
+            ),
             _ => None,
         };
         match known {
             Some(known) if known != middle => {
                 let mut d = Diagnostic::error(
                     codes::SHAPE_MISMATCH,
-                    format!("{what}: `..{}` is {} and {}", n.name, display_shape(&known), display_shape(&middle)),
+                    format!(
+                        "{what}: `..{}` is {} and {}",
+                        n.name,
+                        display_shape(&known),
+                        display_shape(&middle)
+                    ),
                 )
                 .label(at, format!("{name} is {found}"));
                 if let Some((_, first)) = scope.dims.get(&n.name) {
@@ -451,10 +485,14 @@ impl Elaborator<'_> {
             Solution::Solved(value) => {
                 if value.as_const().is_some_and(|v| v < 0) {
                     let m = format!("{what}: `{clean}` = {target} has a negative solution");
-                    self.report(Diagnostic::error(codes::UNSOLVED_DIM, m).label(at, format!("this is {target}")));
+                    self.report(
+                        Diagnostic::error(codes::UNSOLVED_DIM, m).label(at, format!("this is {target}")),
+                    );
                     return false;
                 }
-                if let Some(name) = expression.names().iter().find_map(|n| n.strip_prefix('?').map(Name::from)) {
+                if let Some(name) =
+                    expression.names().iter().find_map(|n| n.strip_prefix('?').map(Name::from))
+                {
                     scope.dims.insert(name, (value, at));
                 }
                 true
@@ -478,7 +516,14 @@ impl Elaborator<'_> {
             Solution::Differs => {
                 let mut d = Diagnostic::error(codes::SHAPE_MISMATCH, format!("{what} takes {shown}"))
                     .label(at, format!("{target} here"))
-                    .label(declared, if clean.parse::<i64>().is_ok() { format!("{clean} is expected") } else { format!("`{clean}` is expected") });
+                    .label(
+                        declared,
+                        if clean.parse::<i64>().is_ok() {
+                            format!("{clean} is expected")
+                        } else {
+                            format!("`{clean}` is expected")
+                        },
+                    );
                 let text = self.map.text(declared).trim().to_string();
                 if let Some((_, first)) = scope.dims.get(&*text)
                     && *first != at
@@ -514,7 +559,9 @@ impl Elaborator<'_> {
                     BinaryOp::Add => Some(x + y),
                     BinaryOp::Sub => Some(x - y),
                     BinaryOp::Mul => Some(x * y),
-                    BinaryOp::FloorDiv => x.exact_div(&y).or_else(|| y.as_const().filter(|k| *k > 0).map(|k| x.floor_div(k))),
+                    BinaryOp::FloorDiv => {
+                        x.exact_div(&y).or_else(|| y.as_const().filter(|k| *k > 0).map(|k| x.floor_div(k)))
+                    }
                     BinaryOp::Pow => match y.as_const() {
                         Some(k @ 0..=8) => Some((0..k).fold(Dim::from(1), |p, _| p * x.clone())),
                         _ => None,
@@ -539,7 +586,12 @@ impl Elaborator<'_> {
                     Value::Error => None,
                     other => {
                         let found = self.describe(&other);
-                        self.error(codes::WRONG_KIND, e.span, "a dimension is an integer", format!("this is {found}"));
+                        self.error(
+                            codes::WRONG_KIND,
+                            e.span,
+                            "a dimension is an integer",
+                            format!("this is {found}"),
+                        );
                         None
                     }
                 }
@@ -547,7 +599,12 @@ impl Elaborator<'_> {
         }
     }
 
-    fn match_kind(&mut self, value: Value, kind: &ast::Ident, (what, name, at, _): (&str, &str, Span, bool)) -> Value {
+    fn match_kind(
+        &mut self,
+        value: Value,
+        kind: &ast::Ident,
+        (what, name, at, _): (&str, &str, Span, bool),
+    ) -> Value {
         let ok = match (&*kind.name, &value) {
             (_, Value::Error) => return Value::Error,
             ("int", Value::Int(_)) | ("bool", Value::Bool(_)) | ("string" | "text", Value::Str(_)) => true,
@@ -571,10 +628,13 @@ impl Elaborator<'_> {
                     Some(t) if t.rank() == 4 && t.dtype.is_float() => {
                         if let Some(space) = t.space.as_ref().filter(|s| &***s != "unit") {
                             self.report(
-                                Diagnostic::error(codes::SPACE_MISMATCH, format!("an image is in `unit` ([0, 1]), and this is in `{space}`"))
-                                    .label(at, format!("this is {t}"))
-                                    .label(kind.span, "declared here")
-                                    .help("convert it: x -> to_unit"),
+                                Diagnostic::error(
+                                    codes::SPACE_MISMATCH,
+                                    format!("an image is in `unit` ([0, 1]), and this is in `{space}`"),
+                                )
+                                .label(at, format!("this is {t}"))
+                                .label(kind.span, "declared here")
+                                .help("convert it: x -> to_unit"),
                             );
                             return Value::Error;
                         }
@@ -582,21 +642,30 @@ impl Elaborator<'_> {
                     }
                     Some(t) => {
                         self.report(
-                            Diagnostic::error(codes::WRONG_RANK, format!("{what}: an image is [n, channels, height, width] of floats"))
-                                .label(at, format!("this is {t}"))
-                                .label(kind.span, "declared here")
-                                .help("rearrange(x, \"…\") or float(x) brings it into that form"),
+                            Diagnostic::error(
+                                codes::WRONG_RANK,
+                                format!("{what}: an image is [n, channels, height, width] of floats"),
+                            )
+                            .label(at, format!("this is {t}"))
+                            .label(kind.span, "declared here")
+                            .help("rearrange(x, \"…\") or float(x) brings it into that form"),
                         );
                         return Value::Error;
                     }
                     None => false,
                 }
             }
-            ("int" | "float" | "bool" | "string" | "text" | "list" | "record" | "tensor" | "image", _) => false,
+            ("int" | "float" | "bool" | "string" | "text" | "list" | "record" | "tensor" | "image", _) => {
+                false
+            }
             (other, _) => {
-                let kinds = ["int", "float", "bool", "string", "list", "record", "function", "block", "tensor", "image"];
+                let kinds = [
+                    "int", "float", "bool", "string", "list", "record", "function", "block", "tensor",
+                    "image",
+                ];
                 let near = crate::diagnostic::did_you_mean(other, kinds);
-                let help = near.map_or(format!("kinds: {}", kinds.join(", ")), |n| format!("did you mean `{n}`?"));
+                let help =
+                    near.map_or(format!("kinds: {}", kinds.join(", ")), |n| format!("did you mean `{n}`?"));
                 return self.error_help(
                     codes::UNKNOWN_NAME,
                     kind.span,
@@ -610,7 +679,8 @@ impl Elaborator<'_> {
             return value;
         }
         let found = self.describe(&value);
-        let article = if matches!(kind.name.chars().next(), Some('a' | 'e' | 'i' | 'o' | 'u')) { "an" } else { "a" };
+        let article =
+            if matches!(kind.name.chars().next(), Some('a' | 'e' | 'i' | 'o' | 'u')) { "an" } else { "a" };
         self.report(
             Diagnostic::error(codes::WRONG_KIND, format!("{what}: {name} must be {article} {}", kind.name))
                 .label(at, format!("this is {found}"))

@@ -75,7 +75,12 @@ impl Elaborator<'_> {
         }
         let Some(node) = self.as_node(&value, Self::dtype_of_number(&value), w.span) else {
             let found = self.describe(&value);
-            self.error(codes::WRONG_KIND, w.span, format!("`watch {}` takes a tensor or a number", w.name.name), format!("this is {found}"));
+            self.error(
+                codes::WRONG_KIND,
+                w.span,
+                format!("`watch {}` takes a tensor or a number", w.name.name),
+                format!("this is {found}"),
+            );
             return;
         };
         if let Some(unit) = &mut self.unit {
@@ -125,7 +130,8 @@ impl Elaborator<'_> {
 
     /// `update name = expr`.
     fn update(&mut self, u: &ast::Update, env: &mut Env) {
-        let mut target = ast::Expr { kind: ast::ExprKind::Name(u.target.root.name.clone()), span: u.target.root.span };
+        let mut target =
+            ast::Expr { kind: ast::ExprKind::Name(u.target.root.name.clone()), span: u.target.root.span };
         for step in &u.target.steps {
             target = match step {
                 ast::PlaceStep::Field(n) => {
@@ -161,22 +167,34 @@ impl Elaborator<'_> {
                 u.span,
                 if updates { "`update` inside a `loop`" } else { "`update` outside training" },
                 "nothing keeps the new value",
-                if updates { "make it a carry of the loop" } else { "only training keeps states: put it under `if training { … }`" },
+                if updates {
+                    "make it a carry of the loop"
+                } else {
+                    "only training keeps states: put it under `if training { … }`"
+                },
             );
             return;
         }
         let Some(new) = self.as_node(&value, p.ty.dtype, u.value.span) else {
             let found = self.describe(&value);
-            self.error(codes::WRONG_KIND, u.value.span, "the next value of a state is a tensor", format!("this is {found}"));
+            self.error(
+                codes::WRONG_KIND,
+                u.value.span,
+                "the next value of a state is a tensor",
+                format!("this is {found}"),
+            );
             return;
         };
         let tensor = self.tensor(new, u.value.span);
         let Some(found) = self.type_of(&tensor) else { return };
         if found.plain() != p.ty.plain() {
             self.report(
-                Diagnostic::error(codes::SHAPE_MISMATCH, format!("the state is {}, and its next value {}", p.ty, found.plain()))
-                    .label(u.value.span, format!("this is {}", found.plain()))
-                    .label(p.span, format!("declared as {}", p.ty)),
+                Diagnostic::error(
+                    codes::SHAPE_MISMATCH,
+                    format!("the state is {}, and its next value {}", p.ty, found.plain()),
+                )
+                .label(u.value.span, format!("this is {}", found.plain()))
+                .label(p.span, format!("declared as {}", p.ty)),
             );
             return;
         }

@@ -193,13 +193,26 @@ impl Elaborator<'_> {
                         "clip" => "a positive gradient norm, such as 1.0",
                         _ => "a positive integer",
                     };
-                    self.error(codes::BAD_VALUE, at, format!("`{known}` must be {want}"), format!("this is {found}"));
+                    self.error(
+                        codes::BAD_VALUE,
+                        at,
+                        format!("`{known}` must be {want}"),
+                        format!("this is {found}"),
+                    );
                     false
                 }
                 (unknown, _, _) => {
                     let help = did_you_mean(unknown, OPTIONS.iter().copied())
-                        .map_or(format!("options: {}", OPTIONS.join(", ")), |n| format!("did you mean `{n}`?"));
-                    self.error_help(codes::UNKNOWN_ARGUMENT, at, format!("`train` has no option `{unknown}`"), "not an option", help);
+                        .map_or(format!("options: {}", OPTIONS.join(", ")), |n| {
+                            format!("did you mean `{n}`?")
+                        });
+                    self.error_help(
+                        codes::UNKNOWN_ARGUMENT,
+                        at,
+                        format!("`train` has no option `{unknown}`"),
+                        "not an option",
+                        help,
+                    );
                     false
                 }
             };
@@ -262,12 +275,21 @@ impl Elaborator<'_> {
                 return;
             }
         };
-        if matches!(loss, Value::Error) || matches!(optimizer.0, Value::Error) || over.iter().any(|(v, _)| matches!(v, Value::Error)) {
+        if matches!(loss, Value::Error)
+            || matches!(optimizer.0, Value::Error)
+            || over.iter().any(|(v, _)| matches!(v, Value::Error))
+        {
             return;
         }
         let Value::Instance(optimizer_instance) = &optimizer.0 else {
             let found = self.describe(&optimizer.0);
-            self.error_help(codes::WRONG_KIND, optimizer.1, "the optimizer is a block", format!("this is {found}"), "adamw(lr = 1e-3), sgd(lr = 0.1), …");
+            self.error_help(
+                codes::WRONG_KIND,
+                optimizer.1,
+                "the optimizer is a block",
+                format!("this is {found}"),
+                "adamw(lr = 1e-3), sgd(lr = 0.1), …",
+            );
             return;
         };
         let Some(loss_node) = self.loss_node(&loss, m) else { return };
@@ -316,14 +338,25 @@ impl Elaborator<'_> {
         self.registry
             .weights
             .iter()
-            .filter(|w| w.trainable && !w.frozen && (over.is_empty() || prefixes.iter().any(|p| under(&w.path, p))))
+            .filter(|w| {
+                w.trainable && !w.frozen && (over.is_empty() || prefixes.iter().any(|p| under(&w.path, p)))
+            })
             .cloned()
             .collect()
     }
 
-    fn phase(&mut self, m: &ast::Minimize, loss: NodeId, weights: &[Weight], optimizer: &Rc<Instance>, over: &[(Value, Span)]) {
-        let nodes: Vec<Option<NodeId>> =
-            weights.iter().map(|w| self.unit.as_ref().and_then(|u| u.parameters.get(&w.path).copied())).collect();
+    fn phase(
+        &mut self,
+        m: &ast::Minimize,
+        loss: NodeId,
+        weights: &[Weight],
+        optimizer: &Rc<Instance>,
+        over: &[(Value, Span)],
+    ) {
+        let nodes: Vec<Option<NodeId>> = weights
+            .iter()
+            .map(|w| self.unit.as_ref().and_then(|u| u.parameters.get(&w.path).copied()))
+            .collect();
         let wrt: Vec<NodeId> = nodes.iter().flatten().copied().collect();
         let Some(mut b) = self.builder(m.span) else { return };
         let grads = match crate::differentiate::gradients(&mut b, loss, &wrt) {
@@ -340,8 +373,11 @@ impl Elaborator<'_> {
             .map(|(w, n)| (w, n.and_then(|n| given.next().flatten().map(|g| (n, g)))))
             .collect();
         if pairs.iter().all(|(_, g)| g.is_none()) {
-            let mut d = Diagnostic::error(codes::LOSS_WITHOUT_WEIGHT, "this loss reaches no trainable weight of its phase")
-                .label(m.loss.span, "minimized here");
+            let mut d = Diagnostic::error(
+                codes::LOSS_WITHOUT_WEIGHT,
+                "this loss reaches no trainable weight of its phase",
+            )
+            .label(m.loss.span, "minimized here");
             for (_, at) in over.iter().take(2) {
                 d = d.label(*at, "over the weights of this");
             }
@@ -373,7 +409,12 @@ impl Elaborator<'_> {
         }
     }
 
-    fn optimize_weights(&mut self, m: &ast::Minimize, pairs: Vec<(Weight, NodeId, NodeId)>, optimizer: &Rc<Instance>) {
+    fn optimize_weights(
+        &mut self,
+        m: &ast::Minimize,
+        pairs: Vec<(Weight, NodeId, NodeId)>,
+        optimizer: &Rc<Instance>,
+    ) {
         let Some(unit) = self.unit.as_ref() else { return };
         let id = unit.id;
         let tensor = |node| Value::Tensor(TensorRef { unit: id, region: 0, node, space: None });
@@ -389,7 +430,12 @@ impl Elaborator<'_> {
             }
         }
         if let Some(clip) = clip {
-            match self.std_call("std.optim", "clip_grad_norm", vec![Value::list(grads.clone()), Value::Float(clip)], m.span) {
+            match self.std_call(
+                "std.optim",
+                "clip_grad_norm",
+                vec![Value::list(grads.clone()), Value::Float(clip)],
+                m.span,
+            ) {
                 Value::List(l) => grads = l.to_vec(),
                 Value::Tuple(t) => grads = t.iter().map(|(_, v)| v.clone()).collect(),
                 _ => return,
@@ -402,15 +448,30 @@ impl Elaborator<'_> {
             let path: Arc<str> = format!("optimizer.{}", w.path).into();
             let instance = self.clone_instance(optimizer, path);
             let args = [tensor(*node), g, tensor(step)].into_iter().map(|v| (v, optimizer.span)).collect();
-            let new = self.call_instance(&instance, None, CallArgs { positional: args, named: Vec::new() }, optimizer.span);
+            let new = self.call_instance(
+                &instance,
+                None,
+                CallArgs { positional: args, named: Vec::new() },
+                optimizer.span,
+            );
             let Some(ty) = self.type_of(&new) else {
                 if !matches!(new, Value::Error) {
-                    self.error(codes::WRONG_KIND, optimizer.span, "an optimizer gives the next weight", "this one gives none");
+                    self.error(
+                        codes::WRONG_KIND,
+                        optimizer.span,
+                        "an optimizer gives the next weight",
+                        "this one gives none",
+                    );
                 }
                 break;
             };
             if ty.plain() != w.ty.plain() {
-                self.error(codes::SHAPE_MISMATCH, optimizer.span, format!("the optimizer turns {} into {ty}", w.ty), "must keep the shape");
+                self.error(
+                    codes::SHAPE_MISMATCH,
+                    optimizer.span,
+                    format!("the optimizer turns {} into {ty}", w.ty),
+                    "must keep the shape",
+                );
                 break;
             }
             let Some(new) = self.node(&new, m.span) else { break };
@@ -429,7 +490,13 @@ impl Elaborator<'_> {
     /// A state of the training itself, beside the model.
     fn training_state(&mut self, path: String, ty: &Type, init: Value, span: Span) -> Option<Value> {
         let path: Arc<str> = path.into();
-        let decl = Rc::new(ParamDecl { trainable: false, ty: ty.plain(), init, span, path: RefCell::new(Some(path.clone())) });
+        let decl = Rc::new(ParamDecl {
+            trainable: false,
+            ty: ty.plain(),
+            init,
+            span,
+            path: RefCell::new(Some(path.clone())),
+        });
         self.register(&decl, &path).then_some(Value::Param(decl))
     }
 
@@ -474,8 +541,15 @@ impl Elaborator<'_> {
                 Value::Tensor(TensorRef { unit: init.id, region: 0, node, space: None })
             };
             let Some(ema) = self.training_state(format!("ema.{path}"), &w.ty, node, span) else { return };
-            let Some(new) = self.unit.as_ref().and_then(|u| u.parameters.get(&path).copied()) else { continue };
-            let value = self.std_call("std.optim", "ema", vec![ema.clone(), tensor(new), Value::Float(decay), tensor(step)], span);
+            let Some(new) = self.unit.as_ref().and_then(|u| u.parameters.get(&path).copied()) else {
+                continue;
+            };
+            let value = self.std_call(
+                "std.optim",
+                "ema",
+                vec![ema.clone(), tensor(new), Value::Float(decay), tensor(step)],
+                span,
+            );
             // Reading the state makes its node, which the gate needs.
             if self.node(&ema, span).is_none() {
                 return;
@@ -494,14 +568,21 @@ impl Elaborator<'_> {
     /// Calls a function of the standard library that training itself is written with.
     fn std_call(&mut self, module: &str, name: &str, args: Vec<Value>, span: Span) -> Value {
         let Some(id) = self.modules.find(module) else {
-            return self.error(codes::UNKNOWN_MODULE, span, format!("`{module}` is not loaded"), "needed here");
+            return self.error(
+                codes::UNKNOWN_MODULE,
+                span,
+                format!("`{module}` is not loaded"),
+                "needed here",
+            );
         };
         match self.global(id, &name.into()) {
             Some(f) => {
                 let positional = args.into_iter().map(|v| (v, span)).collect();
                 self.call(f, CallArgs { positional, named: Vec::new() }, span)
             }
-            None => self.error(codes::UNKNOWN_IMPORT, span, format!("`{module}` has no `{name}`"), "needed here"),
+            None => {
+                self.error(codes::UNKNOWN_IMPORT, span, format!("`{module}` has no `{name}`"), "needed here")
+            }
         }
     }
 
@@ -510,17 +591,34 @@ impl Elaborator<'_> {
         let count = self.expr(&e.count, env);
         let Some(count) = self.known_int(&count, e.count.span) else { return };
         if count < 1 || self.unit.as_ref().is_none_or(|u| u.train.is_none()) {
-            self.error(codes::BAD_TRAIN, e.span, "`every` takes a positive number of steps, inside `train`", "here");
+            self.error(
+                codes::BAD_TRAIN,
+                e.span,
+                "`every` takes a positive number of steps, inside `train`",
+                "here",
+            );
             return;
         }
         let mut calls = Vec::new();
         for stmt in &e.body.stmts {
             let ast::Stmt::Expr(expr) = stmt else {
-                self.error_help(codes::BAD_TRAIN, e.body.span, "`every` holds calls of the pipeline's graphs", "something else here", "every 500 { sample(64) }");
+                self.error_help(
+                    codes::BAD_TRAIN,
+                    e.body.span,
+                    "`every` holds calls of the pipeline's graphs",
+                    "something else here",
+                    "every 500 { sample(64) }",
+                );
                 return;
             };
             let ast::ExprKind::Call(callee, args) = &expr.kind else {
-                self.error_help(codes::BAD_TRAIN, expr.span, "`every` holds calls of the pipeline's graphs", "not a call", "every 500 { sample(64) }");
+                self.error_help(
+                    codes::BAD_TRAIN,
+                    expr.span,
+                    "`every` holds calls of the pipeline's graphs",
+                    "not a call",
+                    "every 500 { sample(64) }",
+                );
                 return;
             };
             let f = self.expr(callee, env);
@@ -530,7 +628,12 @@ impl Elaborator<'_> {
                 Value::Error => return,
                 other => {
                     let found = self.describe(&other);
-                    self.error(codes::BAD_TRAIN, callee.span, "`every` calls graphs of the pipeline", format!("this is {found}"));
+                    self.error(
+                        codes::BAD_TRAIN,
+                        callee.span,
+                        "`every` calls graphs of the pipeline",
+                        format!("this is {found}"),
+                    );
                     return;
                 }
             }
@@ -557,7 +660,10 @@ impl Elaborator<'_> {
             };
             let node = match float {
                 Ok(n) if ty.rank() == 0 => Ok(n),
-                Ok(n) => b.emit(Op::from(Reduce { kind: ReduceKind::Mean, axes: (0..ty.rank()).collect(), keep: false }), &[n]),
+                Ok(n) => b.emit(
+                    Op::from(Reduce { kind: ReduceKind::Mean, axes: (0..ty.rank()).collect(), keep: false }),
+                    &[n],
+                ),
                 Err(e) => Err(e),
             };
             match node {
@@ -591,4 +697,3 @@ fn collect_paths(value: &Value, out: &mut BTreeSet<String>) {
         _ => {}
     }
 }
-

@@ -119,7 +119,9 @@ impl Elaborator<'_> {
         let ty = &unit.graph.regions[region].node(node).ty;
         let elements: f64 = ty.shape.iter().map(|d| d.eval_with(1) as f64).product();
         let bytes = elements * ty.dtype.size() as f64;
-        if bytes > self.options.limits.tensor_bytes || ty.shape.iter().any(|d| d.as_const().is_some_and(|v| v < 0)) {
+        if bytes > self.options.limits.tensor_bytes
+            || ty.shape.iter().any(|d| d.as_const().is_some_and(|v| v < 0))
+        {
             let ty = ty.clone();
             if bytes > 0.0 {
                 return self.error_help(
@@ -170,7 +172,8 @@ impl Elaborator<'_> {
             _ => return None,
         };
         let unit = self.unit.as_mut()?;
-        let Some(level) = unit.stack.iter().position(|r| r.region == tensor.region && unit.id == tensor.unit) else {
+        let Some(level) = unit.stack.iter().position(|r| r.region == tensor.region && unit.id == tensor.unit)
+        else {
             self.error_help(
                 codes::NO_GRADIENT_PATH,
                 span,
@@ -342,4 +345,3 @@ fn capture(unit: &mut Unit, at: usize, outer: NodeId) -> NodeId {
     unit.stack[at].captures.push((outer, here));
     here
 }
-

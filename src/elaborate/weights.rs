@@ -37,8 +37,10 @@ pub(super) fn under(path: &str, prefix: &str) -> bool {
 impl Elaborator<'_> {
     /// Enters a weight under its path and emits its first value.
     pub(super) fn register(&mut self, p: &Rc<ParamDecl>, path: &Arc<str>) -> bool {
-        let extra = self.extra.is_some() && (under(path, "optimizer") || under(path, "ema") || under(path, "accumulate"));
-        let registry = if extra { self.extra.as_mut().unwrap_or(&mut self.registry) } else { &mut self.registry };
+        let extra = self.extra.is_some()
+            && (under(path, "optimizer") || under(path, "ema") || under(path, "accumulate"));
+        let registry =
+            if extra { self.extra.as_mut().unwrap_or(&mut self.registry) } else { &mut self.registry };
         if let Some(at) = registry.index.get(&**path) {
             let first = registry.weights[*at].span;
             self.report(
@@ -71,7 +73,8 @@ impl Elaborator<'_> {
         self.path = outer;
         let init = std::mem::replace(&mut self.unit, saved.0);
         self.in_fields = saved.1;
-        let registry = if extra { self.extra.as_mut().unwrap_or(&mut self.registry) } else { &mut self.registry };
+        let registry =
+            if extra { self.extra.as_mut().unwrap_or(&mut self.registry) } else { &mut self.registry };
         registry.init = init;
         ok
     }
@@ -79,9 +82,11 @@ impl Elaborator<'_> {
     fn emit_init(&mut self, p: &Rc<ParamDecl>, path: &Arc<str>) -> bool {
         let shape = Value::list(p.ty.shape.iter().cloned().map(Value::Int).collect());
         let value = match &p.init {
-            v if v.is_callable() => {
-                self.call(v.clone(), CallArgs { positional: vec![(shape, p.span)], named: Vec::new() }, p.span)
-            }
+            v if v.is_callable() => self.call(
+                v.clone(),
+                CallArgs { positional: vec![(shape, p.span)], named: Vec::new() },
+                p.span,
+            ),
             other => other.clone(),
         };
         if matches!(value, Value::Error) {

@@ -13,7 +13,8 @@ pub fn evaluate(op: &Op, operands: &[(Vec<f64>, DType)], output: DType) -> Optio
         return None;
     }
     let count = operands.first()?.0.len();
-    let tensors: Option<Vec<Tensor>> = operands.iter().map(|(values, dtype)| tensor(values, *dtype)).collect();
+    let tensors: Option<Vec<Tensor>> =
+        operands.iter().map(|(values, dtype)| tensor(values, *dtype)).collect();
     // Converting between floats rounds at the end only.
     if let Op::Cast(_) = op
         && output.is_float()
@@ -38,7 +39,9 @@ fn tensor(values: &[f64], dtype: DType) -> Option<Tensor> {
         DType::Bool | DType::U8 => {
             whole().then(|| Tensor::from_iter(values.iter().map(|v| *v as u8), &Device::Cpu))?.ok()
         }
-        DType::I64 => whole().then(|| Tensor::from_iter(values.iter().map(|v| *v as i64), &Device::Cpu))?.ok(),
+        DType::I64 => {
+            whole().then(|| Tensor::from_iter(values.iter().map(|v| *v as i64), &Device::Cpu))?.ok()
+        }
         _ => Tensor::from_iter(values.iter().copied(), &Device::Cpu).ok(),
     }
 }

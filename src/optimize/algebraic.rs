@@ -196,7 +196,8 @@ fn reduce(site: &mut Site<'_, '_>, kind: ReduceKind, axes: &[usize], keep: bool)
         (ReduceKind::Prod, Some(1.0)) => site.filled(1.0).map(Some),
         // The sum of one number over known axes.
         (ReduceKind::Sum, Some(value)) => {
-            let count = axes.iter().try_fold(1i64, |n, a| shape[*a].as_const().and_then(|d| n.checked_mul(d)));
+            let count =
+                axes.iter().try_fold(1i64, |n, a| shape[*a].as_const().and_then(|d| n.checked_mul(d)));
             match count {
                 Some(count) => site.filled(value * count as f64).map(Some),
                 None => Ok(None),

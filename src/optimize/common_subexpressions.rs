@@ -63,7 +63,8 @@ impl Write for Text {
 }
 
 fn same_loop(graph: &Graph, a: &Loop, b: &Loop) -> bool {
-    let (same_head, ra, rb) = (Loop { region: 0, ..a.clone() } == Loop { region: 0, ..b.clone() }, a.region, b.region);
+    let (same_head, ra, rb) =
+        (Loop { region: 0, ..a.clone() } == Loop { region: 0, ..b.clone() }, a.region, b.region);
     same_head && same_region(graph, ra as usize, rb as usize)
 }
 

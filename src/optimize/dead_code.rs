@@ -144,8 +144,7 @@ impl Live<'_> {
                 Op::Column(c) => Column { index: new_number(&kept.columns, c.index), dtype: c.dtype }.into(),
                 op => op.clone(),
             };
-            map[id.index()] =
-                Builder::new(new, to, node.span, Arc::clone(&node.path)).push(op, &inputs, ty);
+            map[id.index()] = Builder::new(new, to, node.span, Arc::clone(&node.path)).push(op, &inputs, ty);
         }
         new.regions[to].watches = rename(&old.watches, &map);
         map

@@ -82,7 +82,13 @@ impl Hoist<'_> {
         new.regions.push(Region::default());
         self.region(l.region as usize, new, body, &moved);
         let captures = l.captures + moved.captured.len() as u32;
-        let op = Loop { region: body as u32, captures, columns: l.columns.clone(), outputs: l.outputs.clone(), ..*l };
+        let op = Loop {
+            region: body as u32,
+            captures,
+            columns: l.columns.clone(),
+            outputs: l.outputs.clone(),
+            ..*l
+        };
         push(new, to, node, op.into(), &all)
     }
 

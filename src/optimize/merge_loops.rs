@@ -35,7 +35,8 @@ fn merge(graph: &Graph, region: RegionId, a: (NodeId, &Loop), b: (NodeId, &Loop)
     let dag = &graph.regions[region].dag;
     let (x, y) = (a.1, b.1);
     let same = dag[a.0].inputs == dag[b.0].inputs
-        && (x.steps, x.carries, x.captures, x.scans, x.reverse) == (y.steps, y.carries, y.captures, y.scans, y.reverse)
+        && (x.steps, x.carries, x.captures, x.scans, x.reverse)
+            == (y.steps, y.carries, y.captures, y.scans, y.reverse)
         && x.columns == y.columns;
     if !same {
         return None;
@@ -83,9 +84,8 @@ fn same_op(graph: &Graph, a: &Op, b: &Op) -> bool {
             head.region = y.region;
             head == *y
                 && bx.outputs.len() == by.outputs.len()
-                && embed(graph, x.region as usize, y.region as usize, 0).is_some_and(|map| {
-                    bx.outputs.iter().zip(&by.outputs).all(|(p, q)| map[p.index()] == *q)
-                })
+                && embed(graph, x.region as usize, y.region as usize, 0)
+                    .is_some_and(|map| bx.outputs.iter().zip(&by.outputs).all(|(p, q)| map[p.index()] == *q))
         }
         (x, y) => x == y,
     }

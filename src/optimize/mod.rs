@@ -80,7 +80,12 @@ fn unchanged(a: &Graph, b: &Graph) -> bool {
         a.outputs == b.outputs
             && a.watches == b.watches
             && a.dag.node_count() == b.dag.node_count()
-            && a.dag.node_weights().zip(b.dag.node_weights()).all(|(a, b)| a.inputs == b.inputs && a.op == b.op)
+            && a.dag
+                .node_weights()
+                .zip(b.dag.node_weights())
+                .all(|(a, b)| a.inputs == b.inputs && a.op == b.op)
     };
-    a.updates == b.updates && a.regions.len() == b.regions.len() && a.regions.iter().zip(&b.regions).all(region)
+    a.updates == b.updates
+        && a.regions.len() == b.regions.len()
+        && a.regions.iter().zip(&b.regions).all(region)
 }

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::graph::{Builder, NodeId, text, validate};
 use crate::ops::{
-    Binary, Column, Const, Emit, Expand, Input, Loop, LoopInput, Op, Permute, Project, Reduce, ReduceKind, Reshape,
-    Unary,
+    Binary, Column, Const, Emit, Expand, Input, Loop, LoopInput, Op, Permute, Project, Reduce, ReduceKind,
+    Reshape, Unary,
 };
 use crate::run::{RunOptions, Silent, execute};
 use crate::shape::{DType, Dim, Type};
@@ -50,7 +50,11 @@ fn grow(b: &mut Builder<'_>, pool: &mut Vec<NodeId>, choices: &[Choice]) {
                 // Zero, one, minus one, and something else, as an operand on either side.
                 let value = number(b, [0.0, 1.0, -1.0, 0.7][usize::from(n - 6)]);
                 let op = [Binary::Add, Binary::Sub, Binary::Mul][usize::from(op / 16) % 3];
-                if op == Binary::Sub { b.binary(op, value, x).unwrap() } else { b.binary(op, x, value).unwrap() }
+                if op == Binary::Sub {
+                    b.binary(op, value, x).unwrap()
+                } else {
+                    b.binary(op, x, value).unwrap()
+                }
             }
             10 => {
                 let flat = put(b, Reshape { shape: dims(&[9]) }, &[x]);

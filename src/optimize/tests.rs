@@ -4,8 +4,8 @@ use super::*;
 use crate::graph::{Builder, Named, NodeId, text, validate};
 use crate::ops::random::Dist;
 use crate::ops::{
-    Binary, Cast, Column, Const, Emit, Expand, Input, Loop, LoopInput, Op, Parameter, Permute, Project, Random,
-    Reduce, ReduceKind, Reshape, Unary,
+    Binary, Cast, Column, Const, Emit, Expand, Input, Loop, LoopInput, Op, Parameter, Permute, Project,
+    Random, Reduce, ReduceKind, Reshape, Unary,
 };
 use crate::shape::{DType, Dim, Type};
 use crate::source::Span;
@@ -42,7 +42,8 @@ fn golden(graph: &Graph, passes: &[fn(&Graph) -> Graph], before: &str, after: &s
         new = pass(&new);
         validate::validate(&new).unwrap_or_else(|e| panic!("{e}\n{}", text::print(&new)));
     }
-    let lines = |text: &str| text.trim().lines().map(|l| l.trim_end().to_string()).collect::<Vec<_>>().join("\n");
+    let lines =
+        |text: &str| text.trim().lines().map(|l| l.trim_end().to_string()).collect::<Vec<_>>().join("\n");
     assert_eq!(lines(&text::print(graph)), lines(before), "before");
     assert_eq!(lines(&text::print(&new)), lines(after), "after");
 }
@@ -346,7 +347,10 @@ fn invariant_code_leaves_its_loop() {
     let mut g = Graph::new("g");
     g.regions.push(Region::default());
     let mut b = at(&mut g, 1);
-    let (x, p) = (put(&mut b, LoopInput { index: 0, ty: ty(&[2]) }, &[]), put(&mut b, LoopInput { index: 1, ty: ty(&[2]) }, &[]));
+    let (x, p) = (
+        put(&mut b, LoopInput { index: 0, ty: ty(&[2]) }, &[]),
+        put(&mut b, LoopInput { index: 1, ty: ty(&[2]) }, &[]),
+    );
     let r = put(&mut b, LoopInput { index: 2, ty: ty(&[2]) }, &[]);
     let e = b.unary(Unary::Exp, p).unwrap();
     let s = b.unary(Unary::Sin, e).unwrap();

@@ -19,7 +19,8 @@ pub(super) struct Peak {
 
 /// The peak of a run of the graph.
 pub(super) fn peak(graph: &Graph, plan: &[Schedule]) -> Peak {
-    let mut run = Run { graph, plan, storages: Vec::new(), now: 0.0, peak: Peak::default(), fixed: HashMap::new() };
+    let mut run =
+        Run { graph, plan, storages: Vec::new(), now: 0.0, peak: Peak::default(), fixed: HashMap::new() };
     run.hold_fixed();
     run.region(0, &[]);
     run.peak
@@ -166,10 +167,8 @@ impl Run<'_> {
                 strides: x.strides.iter().skip(1).copied().collect(),
             }));
             let values = self.region(l.region as usize, &bound);
-            let next: Vec<Value> = body.outputs[..carries]
-                .iter()
-                .filter_map(|id| values[id.index()].first().cloned())
-                .collect();
+            let next: Vec<Value> =
+                body.outputs[..carries].iter().filter_map(|id| values[id.index()].first().cloned()).collect();
             for value in &next {
                 self.hold(value);
             }

@@ -6,7 +6,9 @@ use candle_core::{Device, Tensor};
 
 use super::*;
 use crate::graph::{Builder, Region};
-use crate::ops::{Binary, Emit, Input, Loop, LoopInput, MatMul, Parameter, Project, Reduce, ReduceKind, Unary};
+use crate::ops::{
+    Binary, Emit, Input, Loop, LoopInput, MatMul, Parameter, Project, Reduce, ReduceKind, Unary,
+};
 use crate::run::{Executor, RunOptions, Silent};
 use crate::shape::DType;
 use crate::source::Span;
@@ -33,7 +35,8 @@ fn step(layers: usize, batch: usize, width: usize) -> Graph {
         x = b.unary(Unary::Tanh, y).unwrap();
     }
     let sq = b.unary(Unary::Square, x).unwrap();
-    let loss = b.emit(Reduce { kind: ReduceKind::Mean, axes: vec![0, 1], keep: false }.into(), &[sq]).unwrap();
+    let loss =
+        b.emit(Reduce { kind: ReduceKind::Mean, axes: vec![0, 1], keep: false }.into(), &[sq]).unwrap();
     let grads = crate::differentiate::gradients(&mut b, loss, &weights).unwrap();
     let mut updates = Vec::new();
     for (i, (w, grad)) in weights.iter().zip(grads).enumerate() {
@@ -59,8 +62,11 @@ fn looped(steps: usize, batch: usize, width: usize) -> Graph {
     g.regions[1].outputs = vec![z, y];
     let mut b = at(&mut g, 0);
     let x = b.push(Input { name: "x".into(), ty: ty(&[batch, width]) }.into(), &[], ty(&[batch, width]));
-    let w =
-        b.push(Parameter { path: "layers.0.weight".into(), ty: ty(&[width, width]) }.into(), &[], ty(&[width, width]));
+    let w = b.push(
+        Parameter { path: "layers.0.weight".into(), ty: ty(&[width, width]) }.into(),
+        &[],
+        ty(&[width, width]),
+    );
     let outputs = vec![ty(&[batch, width]), ty(&[steps, batch, width])];
     let l = Loop {
         region: 1,
@@ -111,7 +117,8 @@ fn lifetimes_are_sound_in_both_orders() {
 }
 
 fn measured(graph: &Graph) -> u64 {
-    let tensor = |ty: &Type| Tensor::zeros(ty.constant_shape().unwrap(), candle_core::DType::F32, &Device::Cpu);
+    let tensor =
+        |ty: &Type| Tensor::zeros(ty.constant_shape().unwrap(), candle_core::DType::F32, &Device::Cpu);
     let inputs: HashMap<String, Tensor> =
         graph.inputs().map(|i| (i.name.clone(), tensor(&i.ty).unwrap())).collect();
     let weights: HashMap<String, Tensor> =

@@ -122,7 +122,8 @@ impl Loader<'_> {
     /// Parses a module and loads its imports; a module that is there already is not read again.
     fn module(&mut self, key: String, name: String, text: String, std: bool, from: Span) -> Option<ModuleId> {
         if let Some(at) = self.chain.iter().position(|(k, _)| *k == key) {
-            let names: Vec<_> = self.chain[at..].iter().map(|(k, _)| k.as_str()).chain([key.as_str()]).collect();
+            let names: Vec<_> =
+                self.chain[at..].iter().map(|(k, _)| k.as_str()).chain([key.as_str()]).collect();
             let mut d = Diagnostic::error(codes::IMPORT_CYCLE, "these files import each other")
                 .label(from, "this import closes the cycle")
                 .note(names.join(" → "))
@@ -202,9 +203,12 @@ impl Loader<'_> {
                     Ok(j) => j,
                     Err(why) => {
                         self.diagnostics.push(
-                            Diagnostic::error(codes::IMPORT_OUTSIDE, format!("`{path}` cannot be imported: {why}"))
-                                .label(*span, "imported here")
-                                .help("keep imports under the folder of the pipeline, or name another root"),
+                            Diagnostic::error(
+                                codes::IMPORT_OUTSIDE,
+                                format!("`{path}` cannot be imported: {why}"),
+                            )
+                            .label(*span, "imported here")
+                            .help("keep imports under the folder of the pipeline, or name another root"),
                         );
                         return Vec::new();
                     }
@@ -220,7 +224,9 @@ impl Loader<'_> {
                         return Vec::new();
                     }
                 };
-                let Some(id) = self.module(joined.clone(), joined, text, false, u.span) else { return Vec::new() };
+                let Some(id) = self.module(joined.clone(), joined, text, false, u.span) else {
+                    return Vec::new();
+                };
                 if u.names.is_empty() && u.alias.is_none() {
                     self.diagnostics.push(
                         Diagnostic::error(codes::UNKNOWN_IMPORT, format!("nothing is taken from `{path}`"))
@@ -245,7 +251,9 @@ impl Loader<'_> {
         if parts.len() > 1 && u.names.is_empty() {
             let parent = dotted(parts.len() - 1);
             if let Some(text) = embedded::std_text(self.sources, &parent) {
-                let Some(id) = self.module(parent.clone(), parent, text, true, u.span) else { return Vec::new() };
+                let Some(id) = self.module(parent.clone(), parent, text, true, u.span) else {
+                    return Vec::new();
+                };
                 let name = ast::UseName { name: parts[parts.len() - 1].clone(), alias: u.alias.clone() };
                 return self.take_name(&name, id).into_iter().collect();
             }

@@ -69,7 +69,9 @@ impl Walk<'_> {
             let module = path.strip_suffix(".taper")?.replace('/', ".");
             let defines = text.lines().any(|l| {
                 ["block ", "fn "].iter().any(|k| {
-                    l.strip_prefix(k).and_then(|r| r.strip_prefix(&**name)).is_some_and(|r| r.starts_with('('))
+                    l.strip_prefix(k)
+                        .and_then(|r| r.strip_prefix(&**name))
+                        .is_some_and(|r| r.starts_with('('))
                 })
             });
             defines.then(|| format!("std.{module}"))
