@@ -51,9 +51,9 @@ impl Checked {
 /// The fields of a data set, from the headers alone.
 fn catalog(dir: Option<&Path>, name: &str, split: &str) -> Result<Vec<DataField>, Diagnostic> {
     let set = data::open_named(name, split, dir, &crate::media::ReadOptions::default())?;
-    let fields = set.fields().iter().filter_map(|f| {
+    let fields = set.fields().into_iter().filter_map(|f| {
         let dtype = f.element.dtype()?;
-        Some(DataField { name: f.name.clone(), dtype, shape: f.sample_shape.clone() })
+        Some(DataField { name: f.name, dtype, shape: f.sample_shape })
     });
     Ok(fields.collect())
 }

@@ -412,7 +412,7 @@ impl RunResult {
                     .iter()
                     .map(|(o, a)| Ok((o.name.as_str(), from_array(a, &Device::Cpu)?)))
                     .collect::<Result<_, Diagnostic>>()?;
-                weights::store::save(path, named.iter().map(|(n, t)| (*n, t)), &BTreeMap::new())
+                weights::store::save(named.iter().map(|(n, t)| (*n, t)), path, &BTreeMap::new())
             }
             _ => bad(
                 format!("cannot tell the form of `{}`", path.display()),
