@@ -274,6 +274,12 @@ impl Elaborator<'_> {
         });
         self.in_fields += 1;
         let ok = self.members(&decl.members, instance, &mut env);
+        // The block's graphs see each other by name.
+        for g in graphs(&decl) {
+            if let Some(name) = g.name.as_ref().filter(|n| env.get(&n.name).is_none()) {
+                env.bind(name.name.clone(), Value::Method(instance.clone(), g.clone()));
+            }
+        }
         self.in_fields -= 1;
         self.frames.pop();
         *instance.state.borrow_mut() = if ok { Build::Built(env.clone()) } else { Build::Failed };

@@ -192,7 +192,11 @@ impl Walk<'_> {
 
     fn bind_type(&mut self, ty: &Type) {
         match &ty.kind {
-            TypeKind::Tensor(_, dims) => {
+            TypeKind::Tensor(dtype, dims) => {
+                // `image[…]` has a batch axis of that name.
+                if dtype.as_ref().is_some_and(|d| &*d.name == "image") {
+                    self.bind(&"batch".into());
+                }
                 for dim in dims {
                     match dim {
                         DimExpr::One(e) => self.bind_names(e),
