@@ -2,6 +2,7 @@
 
 use pest::error::{Error, ErrorVariant, InputLocation};
 
+use super::build::Origin;
 use super::grammar::Rule;
 use super::layout::{Layout, Role, too_deep};
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
@@ -71,12 +72,13 @@ const SYMBOLS: &[(&str, &str)] = &[
     ("\\", "a line goes on after an operator, a comma or inside brackets; no `\\` is needed"),
 ];
 
-/// The diagnostic for a failed `piece`, which was parsed as `masked`.
-pub fn explain(error: &Error<Rule>, masked: &str, piece: &Piece) -> Diagnostic {
-    let base = piece.layout.tokens.get(piece.from).map_or(0, |t| t.start);
+/// The diagnostic for a failed `piece`, of which `parsed` was parsed.
+pub fn explain(error: &Error<Rule>, parsed: &str, origin: &Origin, piece: &Piece) -> Diagnostic {
     let (InputLocation::Pos(at) | InputLocation::Span((at, _))) = error.location;
-    let rest = masked.get(at..).unwrap_or("");
-    let at = base + at + (rest.len() - rest.trim_start().len());
+    let rest = parsed.get(at..).unwrap_or("");
+    let at = at + (rest.len() - rest.trim_start().len());
+    let end = piece.layout.range(piece.from, piece.to).1;
+    let at = if at < parsed.len() { origin.of(at) } else { end };
     let found = piece.token_at(at);
     let ErrorVariant::ParsingError { positives, .. } = &error.variant else {
         // The only error of another kind is pest's guard of the stack.
@@ -226,7 +228,7 @@ impl Piece<'_> {
         let doubled = word == "*" && self.previous(found).is_some_and(|p| self.word(p) == "*");
         match symbol {
             Some((s, help)) if *s != "*" || doubled => diagnostic.help(*help),
-            _ if names && RESERVED.contains(&word) => {
+            _ if RESERVED.contains(&word) && (names || self.kind(self.next(found)) == Some(Rule::assign)) => {
                 diagnostic.help(format!("`{word}` is a reserved word; choose another name"))
             }
             _ => diagnostic,
@@ -274,8 +276,9 @@ fn phrase(rule: Rule) -> Option<(u8, &'static str)> {
         Rule::kw_not | Rule::kw_fn | Rule::kw_loop => (1, "an expression"),
         Rule::entry => (1, "`name: value`"),
         Rule::stmt | Rule::let_stmt => (1, "a statement"),
-        Rule::member | Rule::field => (1, "a field"),
-        Rule::item => (1, "a declaration"),
+        Rule::member | Rule::member_alone | Rule::field => (1, "a field"),
+        Rule::stmt_alone => (1, "a statement"),
+        Rule::item | Rule::item_alone | Rule::file => (1, "a declaration"),
         Rule::arrow | Rule::eq | Rule::ne | Rule::le | Rule::ge | Rule::lt | Rule::gt => (2, OPERATOR),
         Rule::plus | Rule::minus | Rule::star | Rule::floor_div | Rule::slash => (2, OPERATOR),
         Rule::percent | Rule::caret | Rule::kw_and | Rule::kw_or => (2, OPERATOR),

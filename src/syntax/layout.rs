@@ -243,9 +243,11 @@ impl<'a> Scan<'a> {
         }
         let (Some(prev), Some(frame)) = (prev, self.frames.last_mut()) else { return next };
         let inside = matches!(frame.kind, Rule::lparen | Rule::lbracket);
-        if !inside && next < self.tokens.len() && !joins_next(self.tokens[prev].kind, self.word(prev)) {
+        if !inside && next < self.tokens.len() {
             let after = self.next(next + 1);
-            if !self.joins_previous(prev, next, after) {
+            let joins = joins_next(self.tokens[prev].kind, self.word(prev)) && !self.declares(next, after)
+                || self.joins_previous(prev, next, after);
+            if !joins && self.tokens[prev].kind != Rule::lbrace {
                 self.blank[newline] = false;
                 self.ends[newline] = true;
                 if let Some(frame) = self.frames.last_mut() {
@@ -269,6 +271,17 @@ impl<'a> Scan<'a> {
                 }
                 _ => false,
             },
+            _ => false,
+        }
+    }
+
+    /// Whether token `next`, first of its line, starts a declaration: an operator left before it at the end
+    /// of the line above waits for no operand that could begin so.
+    fn declares(&self, next: usize, after: usize) -> bool {
+        match self.word(next) {
+            "fn" => self.kind(after) == Some(Rule::word),
+            "block" | "pipeline" => self.indent == 0 && self.kind(after) == Some(Rule::word),
+            "use" => self.indent == 0 && matches!(self.kind(after), Some(Rule::word | Rule::string)),
             _ => false,
         }
     }

@@ -5,12 +5,14 @@
 pub mod ast;
 mod build;
 mod explain;
+mod format;
 mod grammar;
 mod layout;
 mod parse;
 mod recover;
 mod spans;
 
+pub use format::format;
 pub use parse::parse;
 pub use spans::strip_spans;
 

@@ -3,7 +3,7 @@
 use pest::Parser;
 
 use super::ast::{Comment, File};
-use super::build::{Builder, Gathered, Grafts};
+use super::build::{Builder, Gathered, Grafts, Origin};
 use super::grammar::{Grammar, Rule};
 use super::layout::{Layout, layout};
 use super::recover;
@@ -13,13 +13,23 @@ use crate::source::{FileId, Span};
 /// How many diagnostics one file gives at most; a file with more is not one that a person wrote.
 const MAX_DIAGNOSTICS: usize = 100;
 
+/// How large a file may be: its tree takes some hundred times its size.
+const MAX_BYTES: usize = 64 << 20;
+
 /// Parses a file. Never fails: what cannot be parsed is an `Error` node, with a diagnostic that says why.
 pub fn parse(text: &str, file: FileId) -> (File, Vec<Diagnostic>) {
-    if u32::try_from(text.len()).is_err() {
-        let diagnostic = Diagnostic::error(codes::SIZE_LIMIT, "the file is larger than 4 GiB");
-        return (File::default(), vec![diagnostic.label(Span::new(file, 0, 0), "this file")]);
+    let (tree, diagnostics, _) = parse_laid_out(text, file);
+    (tree, diagnostics)
+}
+
+/// The same, with the tokens.
+pub fn parse_laid_out(text: &str, file: FileId) -> (File, Vec<Diagnostic>, Layout) {
+    if text.len() > MAX_BYTES {
+        let diagnostic = Diagnostic::error(codes::SIZE_LIMIT, "the file is larger than 64 MiB");
+        let diagnostic = diagnostic.label(Span::new(file, 0, 0), "this file");
+        return (File::default(), vec![diagnostic], Layout::default());
     }
-    let layout = layout(text, file);
+    let mut layout = layout(text, file);
     let mut gathered = Gathered::default();
     let mut tree = match whole(text, file, &layout, &mut gathered) {
         Some(tree) => tree,
@@ -30,11 +40,11 @@ pub fn parse(text: &str, file: FileId) -> (File, Vec<Diagnostic>) {
     };
     tree.doc = file_doc(text, &layout, &mut gathered);
     tree.comments = comments(text, file, &layout, &gathered);
-    let mut diagnostics = layout.diagnostics;
+    let mut diagnostics = std::mem::take(&mut layout.diagnostics);
     diagnostics.extend(gathered.diagnostics);
     diagnostics.sort_by_key(|d| d.labels.first().map_or(0, |l| l.span.start));
     diagnostics.truncate(MAX_DIAGNOSTICS);
-    (tree, diagnostics)
+    (tree, diagnostics, layout)
 }
 
 /// The file in one go, if it has no mistakes.
@@ -43,8 +53,9 @@ fn whole(text: &str, file: FileId, layout: &Layout, gathered: &mut Gathered) -> 
         return None;
     }
     let pairs = Grammar::parse(Rule::file, &layout.masked).ok()?;
-    let mut grafts = Grafts::default();
-    let mut builder = Builder { file, base: 0, layout, text, grafts: &mut grafts, gathered, depth: 0 };
+    let (mut grafts, origin) = (Grafts::default(), Origin::default());
+    let mut builder =
+        Builder { file, origin: &origin, layout, text, grafts: &mut grafts, gathered, depth: 0 };
     let items = pairs
         .flat_map(|p| p.into_inner())
         .filter(|p| !matches!(p.as_rule(), Rule::newline | Rule::EOI))

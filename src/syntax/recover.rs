@@ -1,11 +1,11 @@
-//! Parsing a file with mistakes: items, members and statements one at a time. A piece that fails with its
-//! bodies is tried again with the bodies emptied, and the bodies' own pieces are put back (grafted), so that
-//! each mistake is reported at its own place and costs no more than the statement it is in.
+//! Parsing a file with mistakes: items, members and statements one at a time. Each is parsed without what
+//! stands in its bodies; the bodies' own pieces are put back (grafted). So each mistake is reported at its own
+//! place and costs no more than the statement it is in, and no text is parsed twice.
 
 use pest::Parser;
 
 use super::ast::{File, Item, Member, Stmt};
-use super::build::{Builder, Gathered, Grafts};
+use super::build::{Builder, Gathered, Grafts, Origin};
 use super::explain::{Piece, explain};
 use super::grammar::{Grammar, Rule};
 use super::layout::{Fault, Layout, Role};
@@ -88,17 +88,9 @@ impl Recover<'_> {
         if fault == Fault::Other {
             return error(role, span);
         }
-        let piece = Piece { text: self.text, file: self.file, layout: self.layout, role, from, to };
-        let masked = self.layout.masked.get(start..end).unwrap_or("").to_string();
-        let mut failure = None;
-        if fault == Fault::None {
-            match self.parse(&masked, start, role, depth) {
-                Ok(node) => return node,
-                Err(e) => failure = Some(explain(&e, &masked, &piece)),
-            }
-        }
-        let mut bytes = masked.into_bytes();
+        let (mut text, mut origin, mut at) = (String::new(), Origin::default(), start);
         for (open, close) in &bodies {
+            let brace = self.layout.tokens[*open];
             let inner = self.pieces(open + 1, close.at.min(to), close.role, depth + 1);
             let (mut members, mut stmts) = (Vec::new(), Vec::new());
             for node in inner {
@@ -108,47 +100,47 @@ impl Recover<'_> {
                     Node::Item(_) => {}
                 }
             }
-            let brace = self.layout.tokens[*open];
             if close.role == Role::Members {
                 self.grafts.members.insert(brace.start, members);
             } else {
                 self.grafts.bodies.insert(brace.start, stmts);
             }
-            let until = self.layout.tokens.get(close.at).map_or(end, |t| t.start);
-            if let Some(hole) = bytes.get_mut(brace.end - start..until.clamp(brace.end, end) - start) {
-                hole.fill(b' ');
-            }
+            origin.0.push((text.len(), at));
+            text.push_str(self.layout.masked.get(at..brace.end).unwrap_or(""));
+            at = self.layout.tokens.get(close.at).map_or(end, |t| t.start).clamp(brace.end, end);
         }
+        origin.0.push((text.len(), at));
+        text.push_str(self.layout.masked.get(at..end).unwrap_or(""));
         if fault == Fault::Brace {
             return error(role, span);
         }
-        if !bodies.is_empty() {
-            let emptied = String::from_utf8(bytes).unwrap_or_default();
-            match self.parse(&emptied, start, role, depth) {
-                Ok(node) => return node,
-                Err(e) => failure = Some(explain(&e, &emptied, &piece)),
+        match self.parse(&text, &origin, role, depth, span) {
+            Ok(node) => node,
+            Err(e) => {
+                let Recover { text: file_text, file, layout, .. } = *self;
+                let piece = Piece { text: file_text, file, layout, role, from, to };
+                self.gathered.diagnostics.push(explain(&e, &text, &origin, &piece));
+                error(role, span)
             }
         }
-        self.gathered.diagnostics.extend(failure);
-        error(role, span)
     }
 
     fn parse(
         &mut self,
-        masked: &str,
-        base: usize,
+        piece: &str,
+        origin: &Origin,
         role: Role,
         depth: usize,
+        span: Span,
     ) -> Result<Node, Box<pest::error::Error<Rule>>> {
         let rule = match role {
             Role::Items => Rule::item_alone,
             Role::Members => Rule::member_alone,
             Role::Body | Role::Inline => Rule::stmt_alone,
         };
-        let pairs = Grammar::parse(rule, masked)?;
+        let pairs = Grammar::parse(rule, piece)?;
         let Recover { text, file, layout, grafts, gathered } = self;
-        let mut builder = Builder { file: *file, base, layout, text, grafts, gathered, depth };
-        let span = Span::new(*file, base, base + masked.len());
+        let mut builder = Builder { file: *file, origin, layout, text, grafts, gathered, depth };
         let pair = pairs.flat_map(|p| p.into_inner()).next();
         Ok(match (pair, role) {
             (None, _) => error(role, span),

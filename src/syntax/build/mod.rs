@@ -27,6 +27,19 @@ pub struct Grafts {
     pub members: HashMap<usize, Vec<Member>>,
 }
 
+/// Where a parsed text comes from: pairs of an offset in it and the offset in the file, in order. A text from
+/// which bodies were left out has a pair for each part that is left.
+#[derive(Clone, Debug, Default)]
+pub struct Origin(pub Vec<(usize, usize)>);
+
+impl Origin {
+    /// The offset in the file.
+    pub fn of(&self, offset: usize) -> usize {
+        let i = self.0.partition_point(|(start, _)| *start <= offset);
+        i.checked_sub(1).and_then(|i| self.0.get(i)).map_or(offset, |(start, file)| file + (offset - start))
+    }
+}
+
 /// What building gathers beside the tree.
 #[derive(Default)]
 pub struct Gathered {
@@ -42,8 +55,8 @@ pub struct Gathered {
 pub struct Builder<'a> {
     /// The file.
     pub file: FileId,
-    /// Where the piece starts in the file.
-    pub base: usize,
+    /// Where the parsed text comes from.
+    pub origin: &'a Origin,
     /// The tokens of the file.
     pub layout: &'a Layout,
     /// The text of the file.
@@ -59,8 +72,13 @@ pub struct Builder<'a> {
 impl Builder<'_> {
     /// The place of a pair, without the blanks that pest may leave at its end.
     fn span(&self, pair: &Pair<Rule>) -> Span {
-        let start = self.base + pair.as_span().start();
-        Span::new(self.file, start, start + pair.as_str().trim_end().len())
+        let first = pair.as_span().start();
+        let start = self.origin.of(first);
+        let end = match pair.as_str().trim_end().len() {
+            0 => start,
+            length => self.origin.of(first + length - 1) + 1,
+        };
+        Span::new(self.file, start, end)
     }
 
     fn ident(&self, pair: &Pair<Rule>) -> Ident {

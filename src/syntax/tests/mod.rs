@@ -1,5 +1,6 @@
 //! Tests of parsing and formatting.
 
+mod formatting;
 mod parsing;
 mod samples;
 
