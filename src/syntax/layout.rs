@@ -242,7 +242,7 @@ impl<'a> Scan<'a> {
             self.guess_closed(prev, newline, next);
         }
         let (Some(prev), Some(frame)) = (prev, self.frames.last_mut()) else { return next };
-        let inside = matches!(frame.kind, Rule::lparen | Rule::lbracket);
+        let inside = frame.role == Role::Inline;
         if !inside && next < self.tokens.len() {
             let after = self.next(next + 1);
             let joins = joins_next(self.tokens[prev].kind, self.word(prev)) && !self.declares(next, after)
@@ -348,23 +348,24 @@ impl<'a> Scan<'a> {
         let word = if self.kind(first) == Some(Rule::word) { self.word(first) } else { "" };
         let second = self.next(first + 1);
         let inner = self.next(i + 1);
-        match (frame.role, word) {
-            (Role::Items, "block" | "pipeline") => return Role::Members,
-            (Role::Items, "use") => return Role::Inline,
-            (Role::Items, w) if self.kind(second) == Some(Rule::word) => {
-                if w != "fn" && did_you_mean(w, ["block", "pipeline"]).is_some() {
-                    return Role::Members;
-                }
-            }
-            (Role::Members, "for" | "if") => return Role::Members,
-            _ => {}
-        }
         let record = match self.kind(inner) {
             Some(Rule::dots) => true,
             Some(Rule::word) => self.kind(self.next(inner + 1)) == Some(Rule::colon),
             _ => false,
         };
-        if record { Role::Inline } else { Role::Body }
+        match (frame.role, word) {
+            (Role::Items, "use") => Role::Inline,
+            _ if record => Role::Inline,
+            (Role::Items, "block" | "pipeline") | (Role::Members, "for" | "if") => Role::Members,
+            (Role::Items, word)
+                if self.kind(second) == Some(Rule::word)
+                    && word != "fn"
+                    && did_you_mean(word, ["block", "pipeline"]).is_some() =>
+            {
+                Role::Members
+            }
+            _ => Role::Body,
+        }
     }
 
     fn pop(&mut self, at: usize, real: bool) -> Option<Frame> {

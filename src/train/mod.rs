@@ -22,7 +22,7 @@ pub mod trainer;
 #[cfg(test)]
 mod tests;
 
-pub use batches::{Batches, DataBatches, TrainBatch};
+pub use batches::{Batches, DataBatches, DataOptions, TrainBatch};
 pub use metrics::Record;
 pub use record::{Origin, RunRecord};
 pub use report::{Finished, Quiet, Reporter, Started};

@@ -280,6 +280,97 @@ fn a_loss_that_is_not_finite_keeps_the_last_checkpoint() {
     assert!(store.get("w").unwrap().to_vec1::<f32>().unwrap().iter().all(|v| v.is_finite()));
 }
 
+/// The mean pixel of each batch of the embedded data goes into a state.
+fn pixels() -> Program {
+    let mut graph = Graph::new("pixels.train");
+    let mut b = builder(&mut graph);
+    let image = Type::of(DType::U8, &[BATCH, 1, 28, 28]);
+    let x = b.emit(Op::Input(Input { name: "x".into(), ty: image.clone() }), &[]).unwrap();
+    let w = parameter(&mut b, "w");
+    let x = b.emit(Op::Cast(crate::ops::Cast { dtype: DType::F32 }), &[x]).unwrap();
+    let mean = Reduce { kind: ReduceKind::Mean, axes: vec![0, 1, 2, 3], keep: false };
+    let mean = b.emit(Op::Reduce(mean), &[x]).unwrap();
+    let half = b.binary_scalar(Binary::Mul, w, 0.5).unwrap();
+    let next = b.binary(Binary::Add, half, mean).unwrap();
+    graph.regions[0].watches = vec![update("loss", mean)];
+    graph.updates = vec![update("w", next)];
+    let mut program = program(0.05);
+    let train = &mut program.trains[0];
+    (train.graph, train.extra, train.ema) = (graph, Vec::new(), None);
+    (train.extra_init, train.watches) = (Graph::new("none"), vec!["loss".into()]);
+    train.data = vec![crate::graph::program::DataInput {
+        input: "x".into(),
+        dataset: "fashion_mnist".into(),
+        split: "train[:40]".into(),
+        field: "image".into(),
+        ty: image,
+        span: Span::default(),
+    }];
+    program
+}
+
+#[test]
+fn data_sets_are_read_in_an_order_that_resumes() {
+    let program = pixels();
+    let train = |folder: &Path, steps, resume, workers| {
+        let options = TrainOptions { steps: Some(steps), resume, ..options(folder) };
+        let mut trainer = Trainer::new(&program, &program.trains[0], options).unwrap();
+        let data = DataOptions {
+            data: None,
+            seed: 7,
+            start: trainer.step(),
+            workers,
+            read: crate::media::ReadOptions::default(),
+        };
+        let mut batches = DataBatches::open(&program.trains[0], &data).unwrap();
+        assert_eq!(batches.steps_per_epoch(), Some(5));
+        trainer.run(&mut batches, &mut Quiet).unwrap();
+    };
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    train(whole.path(), 12, false, 2);
+    train(parts.path(), 7, false, 0);
+    train(parts.path(), 12, true, 1);
+    assert_eq!(log(whole.path()), log(parts.path()));
+    let lines = log(whole.path());
+    assert!(lines[4].contains("\"epoch\":0") && lines[5].contains("\"epoch\":1"), "{lines:?}");
+    assert!(!whole.path().join("ema.safetensors").exists());
+}
+
+#[test]
+fn what_was_learned_before_the_data_failed_is_kept() {
+    struct Failing(Line);
+    impl Batches for Failing {
+        fn next(&mut self) -> Result<TrainBatch, Diagnostic> {
+            if self.0.0 == 3 {
+                return Err(Diagnostic::error(codes::IMAGE_UNREADABLE, "broken"));
+            }
+            self.0.next()
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let program = program(0.05);
+    let mut trainer = Trainer::new(&program, &program.trains[0], options(folder.path())).unwrap();
+    let d = trainer.run(&mut Failing(Line(0, None)), &mut Quiet).unwrap_err();
+    assert_eq!(d.code, codes::IMAGE_UNREADABLE);
+    let resumed = TrainOptions { resume: true, ..options(folder.path()) };
+    assert_eq!(Trainer::new(&program, &program.trains[0], resumed).unwrap().step(), 3);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn overhead_of_a_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = program(0.01);
+    program.trains[0].every.clear();
+    let steps = 5000;
+    let given =
+        TrainOptions { steps: Some(steps), log_every: 1000, save_every: 100_000, ..options(folder.path()) };
+    let done = train(&program, given).unwrap();
+    let nodes = program.trains[0].graph.root().dag.node_count();
+    let seconds = done.last.unwrap().seconds;
+    println!("{:.1} us a step of {nodes} nodes on tiny tensors", seconds / steps as f64 * 1e6);
+}
+
 /// Killed at random moments, a run ends with the bytes of one that never was.
 #[test]
 fn a_killed_run_resumes_to_the_same_bytes() {

@@ -177,7 +177,14 @@ impl<'p> Trainer<'p> {
         let (mut since, mut since_step) = (Instant::now(), self.step);
         let (log_every, save_every) = (self.options.log_every.max(1), self.options.save_every.max(1));
         while self.step < self.steps && !self.stopping() {
-            let batch = batches.next()?;
+            let batch = match batches.next() {
+                Ok(batch) => batch,
+                Err(d) => {
+                    // What was learned before the data failed is not lost.
+                    self.save(reporter)?;
+                    return Err(d);
+                }
+            };
             let epoch = batch.epoch;
             let out = self.one_step(batch)?;
             let watches = out.watches;

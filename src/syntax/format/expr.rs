@@ -208,7 +208,8 @@ impl Formatter<'_> {
                 None => {}
             }
         }
-        let inline = !self.commented(e.span);
+        let bodies = arms.iter().map(|a| &a.then).chain(last);
+        let inline = !bodies.into_iter().any(|b| self.commented(b.span));
         let mut parts = Vec::new();
         let mut flat = inline;
         for arm in arms {

@@ -1,7 +1,9 @@
 //! Tests of parsing and formatting.
 
 mod formatting;
+mod generate;
 mod parsing;
+mod properties;
 mod samples;
 
 use super::ast::File;
