@@ -134,19 +134,18 @@ fn command(program: &Program, file: &str) -> Command {
         Command::new(format!("taper run {file}")).subcommand_required(true).arg_required_else_help(true);
     root =
         root.subcommand_value_name("GRAPH").subcommand_help_heading("Graphs").disable_help_subcommand(true);
-    root = root.max_term_width(100);
+    root = root.max_term_width(100).bin_name(format!("taper run {file}"));
     if let Some(doc) = &program.doc {
         root = root.about(doc.clone());
     }
     for entry in &program.entries {
         let mut sub = Command::new(entry.name.clone()).max_term_width(100);
-        if let Some(doc) = &entry.doc {
-            sub = sub.about(doc.clone());
-        }
         for p in &entry.params {
             sub = sub.arg(flag(p));
         }
-        root = root.subcommand(Common::augment_args(sub));
+        // After the flags, whose own documentation would stand for the graph's.
+        let about = entry.doc.clone().unwrap_or_default();
+        root = root.subcommand(Common::augment_args(sub).about(about));
     }
     root
 }

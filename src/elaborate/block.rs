@@ -1,6 +1,6 @@
 //! Blocks: instances made with their configuration, built at the first use, called.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,7 +50,6 @@ impl Elaborator<'_> {
             config: RefCell::new(config),
             learned: RefCell::default(),
             path: RefCell::new(None),
-            frozen: Cell::new(false),
             state: RefCell::new(Build::Pending),
             span,
         }))
@@ -66,7 +65,6 @@ impl Elaborator<'_> {
             config: RefCell::new(config),
             learned: RefCell::default(),
             path: RefCell::new(Some(path)),
-            frozen: Cell::new(false),
             state: RefCell::new(Build::Pending),
             span: i.span,
         })

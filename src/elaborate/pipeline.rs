@@ -1,6 +1,6 @@
 //! A pipeline, whole: configuration, entry points, training procedures.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -192,7 +192,7 @@ impl Elaborator<'_> {
         let registry = std::mem::take(&mut self.registry);
         let program = Program {
             name: decl.name.name.to_string(),
-            doc: decl.doc.clone(),
+            doc: decl.doc.clone().or_else(|| self.modules.list[0].ast.doc.clone()),
             config,
             weights: registry.weights,
             init: registry.init.map(|u| u.graph).unwrap_or_default(),
@@ -268,7 +268,6 @@ impl Elaborator<'_> {
             config: RefCell::new(config.clone()),
             learned: RefCell::default(),
             path: RefCell::new(Some("".into())),
-            frozen: Cell::new(false),
             state: RefCell::new(Build::Pending),
             span: decl.name.span,
         });

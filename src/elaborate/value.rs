@@ -1,6 +1,6 @@
 //! Values of elaboration. Everything but tensors is gone when it is over.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -117,7 +117,6 @@ pub(super) struct Instance {
     /// Where a width was learned.
     pub learned: RefCell<HashMap<Name, Span>>,
     pub path: RefCell<Option<Arc<str>>>,
-    pub frozen: Cell<bool>,
     pub state: RefCell<Build>,
     /// Where it was made.
     pub span: Span,
