@@ -2,6 +2,7 @@
 
 mod formatting;
 mod generate;
+mod mistakes;
 mod parsing;
 mod properties;
 mod samples;
