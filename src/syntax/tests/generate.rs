@@ -13,7 +13,8 @@ pub struct Generator<'a> {
     depth: usize,
 }
 
-const NAMES: &[&str] = &["x", "y1", "unet", "in", "from", "as", "over", "with", "graph", "watch", "σ", "frozen", "step", "a_b"];
+const NAMES: &[&str] =
+    &["x", "y1", "unet", "in", "from", "as", "over", "with", "graph", "watch", "σ", "frozen", "step", "a_b"];
 
 impl<'a> Generator<'a> {
     /// A program from these choices.

@@ -35,9 +35,9 @@ fn check_formatted(text: &str, file: &File, once: &str) {
 
 /// Pieces of programs that tokens are replaced with.
 const TOKENS: &[&str] = &[
-    "(", ")", "[", "]", "{", "}", "\n", ",", "=", "->", "..", ".", ":", "-", "+", "^", "==", "not", "if", "else",
-    "for", "in", "fn", "loop", "graph", "train", "block", "watch", "minimize", "from", "as", "x", "1", "\"", "#",
-    "##", ";", "é", "\r", "1e999", "use",
+    "(", ")", "[", "]", "{", "}", "\n", ",", "=", "->", "..", ".", ":", "-", "+", "^", "==", "not", "if",
+    "else", "for", "in", "fn", "loop", "graph", "train", "block", "watch", "minimize", "from", "as", "x",
+    "1", "\"", "#", "##", ";", "é", "\r", "1e999", "use",
 ];
 
 proptest! {
