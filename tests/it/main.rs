@@ -1,3 +1,5 @@
-//! The one integration binary.
+//! Integration tests, in one binary.
 
 mod cli;
+mod pages;
+mod tidy;

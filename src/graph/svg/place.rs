@@ -45,6 +45,62 @@ impl Layered {
         }
     }
 
+    /// Makes lines that pass several layers straight, with as few bends as the room around them allows.
+    pub(super) fn straighten(&mut self) {
+        let mut position = vec![0; self.nodes.len()];
+        for layer in &self.layers {
+            for (i, id) in layer.iter().enumerate() {
+                position[*id] = i;
+            }
+        }
+        let passes = |g: &Layered, id: usize| g.nodes[id].item.is_none();
+        let next =
+            |g: &Layered, id: usize| g.down[id].iter().map(|k| g.links[*k].to).find(|to| passes(g, *to));
+        for start in 0..self.nodes.len() {
+            let begins =
+                passes(self, start) && !self.up[start].iter().any(|k| passes(self, self.links[*k].from));
+            if !begins {
+                continue;
+            }
+            let mut chain = vec![start];
+            while let Some(id) = chain.last().and_then(|id| next(self, *id)) {
+                chain.push(id);
+            }
+            let mut at = 0;
+            while at < chain.len() {
+                // As long a piece as has a place that suits all of it.
+                let (mut low, mut high, mut sum, mut end) = (f64::NEG_INFINITY, f64::INFINITY, 0.0, at);
+                while end < chain.len() {
+                    let (l, h) = self.room(chain[end], position[chain[end]]);
+                    if low.max(l) > high.min(h) {
+                        break;
+                    }
+                    (low, high) = (low.max(l), high.min(h));
+                    sum += self.nodes[chain[end]].x;
+                    end += 1;
+                }
+                let end = end.max(at + 1);
+                let mean = sum / (end - at) as f64;
+                if low <= high && sum.is_finite() {
+                    for id in &chain[at..end] {
+                        self.nodes[*id].x = mean.clamp(low, high);
+                    }
+                }
+                at = end;
+            }
+        }
+    }
+
+    /// Between which places a node may move without touching its neighbours.
+    fn room(&self, id: usize, position: usize) -> (f64, f64) {
+        let layer = &self.layers[self.nodes[id].layer];
+        let left = position.checked_sub(1).map(|i| self.nodes[layer[i]].x + self.distance(layer[i], id));
+        let right = layer.get(position + 1).map(|r| self.nodes[*r].x - self.distance(id, *r));
+        let x = self.nodes[id].x;
+        // Rounding must not leave the present place out.
+        (left.map_or(f64::NEG_INFINITY, |l| l.min(x)), right.map_or(f64::INFINITY, |r| r.max(x)))
+    }
+
     /// Shifts all so that the least left edge is 0; gives the width.
     pub(super) fn normalise(&mut self) -> f64 {
         let left = self.nodes.iter().map(|n| n.x - n.w / 2.0).fold(f64::INFINITY, f64::min);
@@ -96,6 +152,13 @@ impl Layered {
         }
     }
 
+    /// Where a line wants to enter. A box of several lines stays under what feeds it; were each line to be
+    /// straight, a chain of such boxes would drift sideways.
+    fn entry(&self, k: usize) -> f64 {
+        let link = &self.links[k];
+        if self.nodes[link.to].rigid { link.to_at } else { 0.0 }
+    }
+
     /// Where a node wants to be, and how much. Lines that pass layers want to be straight most of all.
     fn wish(&self, id: usize, up: bool, down: bool) -> (f64, f64) {
         let (mut sum, mut total) = (0.0, 0.0);
@@ -108,13 +171,13 @@ impl Layered {
         for k in self.up[id].iter().filter(|_| up) {
             let link = &self.links[*k];
             let w = weight(link.from, id);
-            sum += w * (self.nodes[link.from].x + link.from_at - link.to_at);
+            sum += w * (self.nodes[link.from].x + link.from_at - self.entry(*k));
             total += w;
         }
         for k in self.down[id].iter().filter(|_| down) {
             let link = &self.links[*k];
             let w = weight(id, link.to);
-            sum += w * (self.nodes[link.to].x + link.to_at - link.from_at);
+            sum += w * (self.nodes[link.to].x + self.entry(*k) - link.from_at);
             total += w;
         }
         if total > 0.0 { (sum / total, total) } else { (self.nodes[id].x, 0.05) }
