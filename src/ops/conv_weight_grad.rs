@@ -66,6 +66,6 @@ impl Primitive for ConvWeightGrad {
     }
 
     fn scratch_bytes(&self, inputs: &[&Type], output: &Type) -> f64 {
-        kernels::conv_weight_grad_scratch_bytes(inputs[1], output)
+        kernels::conv_weight_grad_scratch_bytes(self.spec.groups, inputs[1], output)
     }
 }

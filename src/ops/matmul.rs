@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required};
 use super::conv_spec::{check_floats, check_same};
+use super::reshape::reshape;
+use super::util::sum_to;
 use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, kernels};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type, broadcast, display_shape};
@@ -54,8 +56,27 @@ impl Primitive for MatMul {
         Ok(Type::new(a.dtype, shape))
     }
 
-    fn grad(&self, _cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
-        Err(OpError::internal("`matmul` has no gradient yet"))
+    fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
+        let (a, b, g) = (cx.inputs[0], cx.inputs[1], cx.grad);
+        let (shape_a, shape_b) = (cx.to.ty(a).shape.clone(), cx.to.ty(b).shape.clone());
+        // dA = dC · Bᵀ and dB = Aᵀ · dC, each as the operand is stored.
+        let da = match self.transpose_a {
+            false => product(cx.to, g, b, false, !self.transpose_b)?,
+            true => product(cx.to, b, g, self.transpose_b, true)?,
+        };
+        let da = sum_to(cx.to, da, &shape_a)?;
+        // One B for all: the sum over the leading axes is part of the product.
+        let (mut a, mut g) = (a, g);
+        if shape_b.len() == 2 && shape_a.len() > 2 && !self.transpose_a {
+            a = reshape(cx.to, a, tall(&shape_a))?;
+            let shape = tall(&cx.to.ty(g).shape);
+            g = reshape(cx.to, g, shape)?;
+        }
+        let db = match self.transpose_b {
+            false => product(cx.to, a, g, !self.transpose_a, false)?,
+            true => product(cx.to, g, a, true, self.transpose_a)?,
+        };
+        Ok(vec![Some(da), Some(sum_to(cx.to, db, &shape_b)?)])
     }
 
     fn eval(&self, _cx: &EvalContext<'_>, inputs: &[Tensor]) -> candle_core::Result<Tensor> {
@@ -96,6 +117,26 @@ impl MatMul {
         } else {
             error.help("the columns of a must be as many as the rows of b")
         }
+    }
+}
+
+fn product(
+    to: &mut dyn Emit,
+    a: NodeId,
+    b: NodeId,
+    transpose_a: bool,
+    transpose_b: bool,
+) -> Result<NodeId, OpError> {
+    to.emit(MatMul { transpose_a, transpose_b }.into(), &[a, b])
+}
+
+/// The shape with all axes but the last as one.
+fn tall(shape: &[Dim]) -> Vec<Dim> {
+    match shape.split_last() {
+        Some((last, lead)) => {
+            vec![lead.iter().fold(Dim::from(1), |n, d| n * d.clone()), last.clone()]
+        }
+        None => Vec::new(),
     }
 }
 

@@ -5,10 +5,20 @@
 //! shape of the whole product. Here every output element is a sum over `k` in one fixed order (see
 //! [`gemm`]). Elsewhere the operations are composed of candle's own ([`device`]).
 
+mod conv;
+mod conv_weight;
+mod cpu;
 mod device;
+mod gemm;
+mod planes;
+mod product;
+mod strip;
+mod tile;
 
 use candle_core::{Device, Result, Tensor};
 
+use self::cpu::{Element, Kernel, apply};
+use self::planes::PoolPart;
 use super::avg_pool::PoolSpec;
 use super::conv_spec::ConvSpec;
 use super::resize::ResizeMode;
@@ -44,6 +54,12 @@ impl Window2 {
             _ => candle_core::bail!("a convolution over {} axes", spec.kernel.len()),
         }
     }
+
+    /// The windows along an axis.
+    fn windows(&self, axis: usize, size: usize) -> usize {
+        let reach = self.dilation[axis] * (self.kernel[axis] - 1);
+        (size + self.padding[axis].0 + self.padding[axis].1).saturating_sub(reach + 1) / self.stride[axis] + 1
+    }
 }
 
 /// Four axes from three: the height is 1.
@@ -66,75 +82,197 @@ pub(super) fn size_of(output: &Type) -> Result<[usize; 2]> {
 
 /// `a · b` over the last two axes, each transposed or not, leading axes broadcast.
 pub(super) fn matmul(a: &Tensor, b: &Tensor, transpose_a: bool, transpose_b: bool) -> Result<Tensor> {
-    device::matmul(a, b, transpose_a, transpose_b)
+    match a.device().is_cpu() {
+        true => product::matmul(a, b, transpose_a, transpose_b),
+        false => device::matmul(a, b, transpose_a, transpose_b),
+    }
 }
 
-/// Temporary bytes of [`matmul`].
-pub(super) fn matmul_scratch_bytes(_inputs: &[&Type], _output: &Type) -> f64 {
-    0.0
+/// Temporary bytes of [`matmul`]: packed panels of each thread.
+pub(super) fn matmul_scratch_bytes(_inputs: &[&Type], output: &Type) -> f64 {
+    let columns = output.shape.last().map_or(1, |d| d.eval_with(1)).min(512) as f64;
+    (columns * gemm::BLOCK as f64 * output.dtype.size() as f64 + 16_384.0)
+        * rayon::current_num_threads() as f64
+}
+
+/// One of the three convolutions, which differ in what is given and what is sought.
+struct Convolution {
+    window: Window2,
+    part: Part,
+    /// `[n, channels, height, width]` of x and of y.
+    x: [usize; 4],
+    y: [usize; 4],
+}
+
+enum Part {
+    /// (x, weight) to y.
+    Forward,
+    /// (y, weight) to x.
+    Transposed,
+    /// (x, y) to the weight.
+    Weight,
+}
+
+fn images<T>(data: &[T], shape: [usize; 4]) -> strip::Images<'_, T> {
+    let [n, channels, height, width] = shape;
+    strip::Images { data: &data[..n * channels * height * width], channels, size: [height, width] }
+}
+
+impl Kernel for Convolution {
+    fn run<T: Element>(&self, inputs: &[&[T]], out: &mut [T]) {
+        let (w, xs, ys) = (&self.window, self.x, self.y);
+        match self.part {
+            Part::Forward => conv::conv(w, images(inputs[0], xs), inputs[1], ys[1], out, [ys[2], ys[3]]),
+            Part::Transposed => {
+                let per_group = xs[1] / w.groups;
+                conv::conv_transpose(w, images(inputs[0], ys), inputs[1], per_group, out, [xs[2], xs[3]]);
+            }
+            Part::Weight => {
+                conv_weight::conv_weight_grad(w, images(inputs[0], xs), images(inputs[1], ys), out)
+            }
+        }
+    }
+}
+
+fn dims4(x: &Tensor) -> Result<[usize; 4]> {
+    x.dims4().map(|(n, c, h, w)| [n, c, h, w])
 }
 
 /// Convolution of x `[n, c, (h,) w]` with weight `[o, c / groups, (kh,) kw]`.
 pub(super) fn conv(spec: &ConvSpec, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let y = device::conv(&Window2::new(spec)?, &lift(x)?, &lift(weight)?)?;
-    lower(y, x.rank())
+    let window = Window2::new(spec)?;
+    let (rank, x, weight) = (x.rank(), lift(x)?, lift(weight)?);
+    if !x.device().is_cpu() {
+        return lower(device::conv(&window, &x, &weight)?, rank);
+    }
+    let xs = dims4(&x)?;
+    let [h, w] = [0, 1].map(|axis| window.windows(axis, xs[2 + axis]));
+    let ys = [xs[0], weight.dim(0)?, h, w];
+    let kernel = Convolution { window, part: Part::Forward, x: xs, y: ys };
+    lower(apply(&kernel, &[&x.contiguous()?, &weight.contiguous()?], &ys)?, rank)
 }
 
 /// The adjoint of [`conv`] in x, to a spatial size.
 pub(super) fn conv_transpose(spec: &ConvSpec, y: &Tensor, weight: &Tensor, size: &[usize]) -> Result<Tensor> {
+    let window = Window2::new(spec)?;
     let size = match size {
         [w] => [1, *w],
         [h, w] => [*h, *w],
         _ => candle_core::bail!("a transposed convolution to {size:?}"),
     };
-    let x = device::conv_transpose(&Window2::new(spec)?, &lift(y)?, &lift(weight)?, size)?;
-    lower(x, y.rank())
+    let (rank, y, weight) = (y.rank(), lift(y)?, lift(weight)?);
+    if !y.device().is_cpu() {
+        return lower(device::conv_transpose(&window, &y, &weight, size)?, rank);
+    }
+    let ys = dims4(&y)?;
+    let xs = [ys[0], weight.dim(1)? * window.groups, size[0], size[1]];
+    let kernel = Convolution { window, part: Part::Transposed, x: xs, y: ys };
+    lower(apply(&kernel, &[&y.contiguous()?, &weight.contiguous()?], &xs)?, rank)
 }
 
 /// The adjoint of [`conv`] in the weight.
 pub(super) fn conv_weight_grad(spec: &ConvSpec, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    let w = device::conv_weight_grad(&Window2::new(spec)?, &lift(x)?, &lift(y)?)?;
-    lower(w, x.rank())
+    let window = Window2::new(spec)?;
+    let (rank, x, y) = (x.rank(), lift(x)?, lift(y)?);
+    if !x.device().is_cpu() {
+        return lower(device::conv_weight_grad(&window, &x, &y)?, rank);
+    }
+    let (xs, ys) = (dims4(&x)?, dims4(&y)?);
+    let shape = [ys[1], xs[1] / window.groups, window.kernel[0], window.kernel[1]];
+    let kernel = Convolution { window, part: Part::Weight, x: xs, y: ys };
+    lower(apply(&kernel, &[&x.contiguous()?, &y.contiguous()?], &shape)?, rank)
 }
 
-/// Temporary bytes of [`conv`] and [`conv_transpose`].
-pub(super) fn conv_scratch_bytes(_weight: &Type, _output: &Type) -> f64 {
-    0.0
+/// Temporary bytes of [`conv`] and [`conv_transpose`]: for each thread a strip of the images, packed panels
+/// and a product; the adjoint's weights in another order.
+pub(super) fn conv_scratch_bytes(weight: &Type, output: &Type) -> f64 {
+    let size = output.dtype.size() as f64;
+    let weights = crate::ops::primitive::elements(weight);
+    let rows = weight.shape.first().map_or(1, |d| d.eval_with(1)).min(256) as f64;
+    let task = 512.0 * (2.0 * gemm::BLOCK as f64 + rows);
+    (weights + task * rayon::current_num_threads() as f64) * size
 }
 
-/// Temporary bytes of [`conv_weight_grad`].
-pub(super) fn conv_weight_grad_scratch_bytes(_y: &Type, _output: &Type) -> f64 {
-    0.0
+/// Temporary bytes of [`conv_weight_grad`]: partial sums, and for each thread the windows of a block.
+pub(super) fn conv_weight_grad_scratch_bytes(groups: usize, y: &Type, output: &Type) -> f64 {
+    let size = output.dtype.size() as f64;
+    let weights = crate::ops::primitive::elements(output);
+    let at = |axis: usize| output.shape.get(axis).map_or(1, |d| d.eval_with(1).max(1) as usize);
+    let taps = (2..output.rank()).map(at).product();
+    let parts = conv_weight::parts(groups, at(1), taps, weights as usize) as f64;
+    let outputs = y.shape.get(1).map_or(1, |d| d.eval_with(1)) as f64;
+    let task = gemm::BLOCK as f64 * (2.0 * 288.0 + outputs);
+    (weights * parts + task * rayon::current_num_threads() as f64) * size
+}
+
+fn pool(spec: &PoolSpec, part: PoolPart, inputs: &[&Tensor], large: [usize; 4]) -> Result<Tensor> {
+    let [n, c, h, w] = large;
+    let small = [0, 1].map(|axis| {
+        (large[2 + axis] + 2 * spec.padding[axis]).saturating_sub(spec.kernel[axis]) / spec.stride[axis] + 1
+    });
+    let to_small = matches!(part, PoolPart::Mean | PoolPart::Pick);
+    let shape = if to_small { [n, c, small[0], small[1]] } else { large };
+    let inputs: Vec<Tensor> = inputs.iter().map(|t| t.contiguous()).collect::<Result<_>>()?;
+    let kernel = planes::Pool { spec: *spec, part, large: [h, w], small };
+    apply(&kernel, &inputs.iter().collect::<Vec<_>>(), &shape)
 }
 
 /// Mean of each window.
 pub(super) fn avg_pool(spec: &PoolSpec, x: &Tensor) -> Result<Tensor> {
-    device::avg_pool(spec, x)
+    match x.device().is_cpu() {
+        true => pool(spec, PoolPart::Mean, &[x], dims4(x)?),
+        false => device::avg_pool(spec, x),
+    }
 }
 
 /// The adjoint of [`avg_pool`].
 pub(super) fn avg_pool_grad(spec: &PoolSpec, y: &Tensor, size: &[usize; 2]) -> Result<Tensor> {
-    device::avg_pool_grad(spec, y, size)
+    let [n, c, _, _] = dims4(y)?;
+    match y.device().is_cpu() {
+        true => pool(spec, PoolPart::MeanGrad, &[y], [n, c, size[0], size[1]]),
+        false => device::avg_pool_grad(spec, y, size),
+    }
 }
 
 /// For each window of x, the element of v where x is largest.
 pub(super) fn max_pool_pick(spec: &PoolSpec, x: &Tensor, v: &Tensor) -> Result<Tensor> {
-    device::max_pool_pick(spec, x, v)
+    match x.device().is_cpu() {
+        true => pool(spec, PoolPart::Pick, &[x, v], dims4(x)?),
+        false => device::max_pool_pick(spec, x, v),
+    }
 }
 
 /// The adjoint of [`max_pool_pick`] in v.
 pub(super) fn max_pool_grad(spec: &PoolSpec, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    device::max_pool_grad(spec, x, y)
+    match x.device().is_cpu() {
+        true => pool(spec, PoolPart::MaxGrad, &[x, y], dims4(x)?),
+        false => device::max_pool_grad(spec, x, y),
+    }
+}
+
+fn resizing(mode: ResizeMode, adjoint: bool, x: &Tensor, size: &[usize; 2]) -> Result<Tensor> {
+    let mut shape = x.dims().to_vec();
+    let [.., h, w] = &mut shape[..] else { candle_core::bail!("resizing of {:?}", x.shape()) };
+    let (from, to) = ([*h, *w], *size);
+    [*h, *w] = to;
+    let (before, after) = if adjoint { (to, from) } else { (from, to) };
+    apply(&planes::Resizing { mode, adjoint, before, after }, &[&x.contiguous()?], &shape)
 }
 
 /// Resizes the last two axes.
 pub(super) fn resize(mode: ResizeMode, x: &Tensor, size: &[usize; 2]) -> Result<Tensor> {
-    device::resize(mode, x, size)
+    match x.device().is_cpu() {
+        true => resizing(mode, false, x, size),
+        false => device::resize(mode, x, size),
+    }
 }
 
 /// The adjoint of [`resize`].
 pub(super) fn resize_grad(mode: ResizeMode, y: &Tensor, size: &[usize; 2]) -> Result<Tensor> {
-    device::resize_grad(mode, y, size)
+    match y.device().is_cpu() {
+        true => resizing(mode, true, y, size),
+        false => device::resize_grad(mode, y, size),
+    }
 }
 
 /// For an output index, the two input indices that it lies between along an axis, and the weight of the
@@ -171,3 +309,6 @@ fn indices(values: impl Iterator<Item = usize>, device: &Device) -> Result<Tenso
     let n = values.len();
     Tensor::from_vec(values, n, device)
 }
+
+#[cfg(test)]
+mod tests;
