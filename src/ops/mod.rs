@@ -60,6 +60,8 @@ mod where_;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
+mod tests_conv;
+#[cfg(test)]
 mod tests_elementwise;
 
 pub use avg_pool::{AvgPool, AvgPoolGrad, PoolSpec};
