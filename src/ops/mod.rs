@@ -61,6 +61,10 @@ mod where_;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests_elementwise;
+#[cfg(test)]
+mod tests_random;
+#[cfg(test)]
+mod tests_shape;
 
 pub use avg_pool::{AvgPool, AvgPoolGrad, PoolSpec};
 pub use max_pool::{MaxPool, MaxPoolGrad, MaxPoolPick};
