@@ -110,7 +110,7 @@ fn cast(site: &mut Site<'_, '_>, op: &Cast) -> Rewritten {
         if holds(inner.dtype, from) {
             return match from == op.dtype {
                 true => Ok(Some(source)),
-                false => site.to.emit(op.clone().into(), &[source]).map(Some),
+                false => site.to.emit((*op).into(), &[source]).map(Some),
             };
         }
     }
