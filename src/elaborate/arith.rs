@@ -335,7 +335,7 @@ impl Elaborator<'_> {
                 // `/` is true division, as for static numbers.
                 let Some(mut bld) = self.builder(span) else { return Value::Error };
                 let cast = Cast { dtype: DType::F32 };
-                match (bld.emit(cast.clone().into(), &[x]), bld.emit(cast.into(), &[y])) {
+                match (bld.emit(cast.into(), &[x]), bld.emit(cast.into(), &[y])) {
                     (Ok(p), Ok(q)) => (x, y) = (p, q),
                     (Err(e), _) | (_, Err(e)) => return self.op_error(e, span, &given),
                 }

@@ -35,7 +35,7 @@ impl Elaborator<'_> {
             // All static: the value is computed here and now.
             let Some(args) = self.static_args(s, &bound, &rest, &named) else { return Value::Error };
             return match fold(&args) {
-                Ok(arg) => self.from_arg(arg, span),
+                Ok(arg) => self.result(arg, span),
                 Err(e) => self.op_error(e, span, &[]),
             };
         }
@@ -49,7 +49,7 @@ impl Elaborator<'_> {
         let mut args = Args::default();
         for (p, b) in s.params.iter().zip(&bound) {
             let arg = match b {
-                Some((v, at)) => match self.to_arg(v, p.kind, dtype, *at, p.name, s.name, p.default) {
+                Some((v, at)) => match self.argument(v, p.kind, dtype, *at, p.name, s.name, p.default) {
                     Some(a) => a,
                     None => return Value::Error,
                 },
@@ -59,21 +59,21 @@ impl Elaborator<'_> {
         }
         if let Some(kind) = s.rest {
             for (v, at) in &rest {
-                match self.to_arg(v, kind, dtype, *at, "…", s.name, OpDefault::Required) {
+                match self.argument(v, kind, dtype, *at, "…", s.name, OpDefault::Required) {
                     Some(a) => args.rest.push(a),
                     None => return Value::Error,
                 }
             }
         }
         for (name, v, at) in &named {
-            match self.to_arg(v, ArgKind::Any, dtype, *at, &name.name, s.name, OpDefault::Required) {
+            match self.argument(v, ArgKind::Any, dtype, *at, &name.name, s.name, OpDefault::Required) {
                 Some(a) => args.named.push((name.name.to_string(), a)),
                 None => return Value::Error,
             }
         }
         let Some(mut b) = self.builder(span) else { return Value::Error };
         match (s.build)(&mut b, &args) {
-            Ok(arg) => self.from_arg(arg, span),
+            Ok(arg) => self.result(arg, span),
             Err(e) => self.op_error(e, span, &types),
         }
     }
@@ -182,7 +182,7 @@ impl Elaborator<'_> {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn to_arg(
+    fn argument(
         &mut self,
         v: &Value,
         kind: ArgKind,
@@ -227,7 +227,7 @@ impl Elaborator<'_> {
                 let items = self.items(v, span)?;
                 let mut out = Vec::with_capacity(items.len());
                 for item in items {
-                    out.push(self.to_arg(
+                    out.push(self.argument(
                         &item,
                         ArgKind::Tensor,
                         dtype,
@@ -250,7 +250,7 @@ impl Elaborator<'_> {
         None
     }
 
-    pub(super) fn from_arg(&mut self, arg: Arg, span: Span) -> Value {
+    pub(super) fn result(&mut self, arg: Arg, span: Span) -> Value {
         match arg {
             Arg::Tensor(node) => self.tensor(node, span),
             Arg::Int(d) => Value::Int(d),
@@ -259,7 +259,7 @@ impl Elaborator<'_> {
             Arg::Str(s) => Value::str(&s),
             Arg::List(items) => {
                 let tensors = items.iter().any(|a| matches!(a, Arg::Tensor(_)));
-                let values: Vec<Value> = items.into_iter().map(|a| self.from_arg(a, span)).collect();
+                let values: Vec<Value> = items.into_iter().map(|a| self.result(a, span)).collect();
                 if tensors { Value::tuple(values) } else { Value::list(values) }
             }
             Arg::None => Value::None,

@@ -52,7 +52,7 @@ impl Elaborator<'_> {
         self.units += 1;
         self.extra = Some(Registry::new(Unit::new(self.units, format!("{pipeline}.{name}.init"))));
         let step = {
-            let Some(unit) = self.unit.as_mut() else { return None };
+            let unit = self.unit.as_mut()?;
             unit.batch = Dim::from(header.batch);
             unit.updates = true;
             let ty = Type::scalar(DType::F32);

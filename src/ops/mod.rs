@@ -8,7 +8,6 @@ pub mod args;
 pub mod avg_pool;
 pub mod conv_spec;
 pub mod error;
-pub mod numbers;
 pub mod max_pool;
 pub mod numbers;
 pub mod primitive;

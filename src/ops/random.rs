@@ -143,7 +143,7 @@ pub fn fill(random: &Random, cx: &EvalContext<'_>) -> candle_core::Result<Tensor
         (Dist::Integer { low, high }, _) => {
             // Multiply and shift: Lemire 2019, without the rejection, whose bias is below range / 2^64.
             let range = high.wrapping_sub(low) as u64;
-            let number = move |w: u64| low.wrapping_add((u128::from(w) * u128::from(range) >> 64) as i64);
+            let number = move |w: u64| low.wrapping_add(((u128::from(w) * u128::from(range)) >> 64) as i64);
             Tensor::from_vec(plan.both(number), shape, cpu)
         }
     }?;

@@ -163,12 +163,12 @@ impl Piece<'_> {
         if !follows || known.contains(&word) || RESERVED.contains(&word) {
             return None;
         }
-        if before == self.from || word == "lambda" {
-            if let Some((_, help)) = FOREIGN.iter().find(|(w, _)| *w == word) {
-                let message = format!("`{word}` is no keyword of Taper");
-                let diagnostic = Diagnostic::error(codes::MISSPELT_KEYWORD, message);
-                return Some(diagnostic.label(self.span(before), "not known").help(*help));
-            }
+        if (before == self.from || word == "lambda")
+            && let Some((_, help)) = FOREIGN.iter().find(|(w, _)| *w == word)
+        {
+            let message = format!("`{word}` is no keyword of Taper");
+            let diagnostic = Diagnostic::error(codes::MISSPELT_KEYWORD, message);
+            return Some(diagnostic.label(self.span(before), "not known").help(*help));
         }
         (word.len() > 2).then(|| nearest(word, known)).flatten().map(|right| self.keyword_slip(before, right))
     }

@@ -112,7 +112,7 @@ impl<T: Real> Pass<'_, T> {
         } else {
             Target::new(product, n)
         };
-        let weights = self.weights[task.group].from_row(row);
+        let weights = self.weights[task.group].at_row(row);
         let taps = self.windows.taps.len();
         let depth = self.channels * taps;
         if depth == 0 {

@@ -33,7 +33,7 @@ pub(super) struct Matrix<'a, T> {
 
 impl<'a, T: Copy> Matrix<'a, T> {
     /// Part of it from a row on.
-    pub(super) fn from_row(self, row: usize) -> Self {
+    pub(super) fn at_row(self, row: usize) -> Self {
         Matrix { data: &self.data[(row * self.row).min(self.data.len())..], ..self }
     }
 
@@ -185,7 +185,7 @@ pub(super) unsafe fn multiply_block<T: Real>(
     let isa = Isa::detect();
     // Reading rows of A where they are costs nothing but cache conflicts, if the rows lie a large power of
     // two apart; packing them pays from a few panels on.
-    let in_place = a.column == 1 && (count <= 2 || (count <= 4 && a.row % 512 != 0)) || count == 1;
+    let in_place = a.column == 1 && (count <= 2 || (count <= 4 && !a.row.is_multiple_of(512))) || count == 1;
     let mut edge = [T::ZERO; ROWS * 32];
     let mut i = 0;
     while i < m {
@@ -199,7 +199,7 @@ pub(super) unsafe fn multiply_block<T: Real>(
             (&a.data[i * a.row..], (a.row, a.column))
         } else {
             let packed = room(rows, BLOCK.max(k) * ROWS);
-            pack_rows(a.from_row(i), height, k, packed);
+            pack_rows(a.at_row(i), height, k, packed);
             (&*packed, (1, ROWS))
         };
         for p in 0..count {
@@ -310,7 +310,7 @@ pub(super) fn products<T: Real>((m, k, n): (usize, usize, usize), all: &[Product
         let Product { a, b } = &all[p];
         let c = target.from(p * m * n + i * n + j);
         // SAFETY: the tasks' rectangles of C are disjoint, and C is borrowed by this function.
-        unsafe { multiply((height, k), a.from_row(i), b, (j, width), c, scratch) };
+        unsafe { multiply((height, k), a.at_row(i), b, (j, width), c, scratch) };
     };
     if tasks.len() == 1 || 2.0 * (m * n * all.len()) as f64 * k as f64 <= 1e5 {
         let mut scratch = Scratch::new();

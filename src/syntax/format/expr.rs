@@ -213,15 +213,14 @@ impl Formatter<'_> {
         while let Some(Expr { kind: ExprKind::If(i), .. }) = rest {
             arms.push(&**i);
             rest = None;
-            match &i.otherwise {
-                Some(body) => match body.stmts.as_slice() {
+            if let Some(body) = &i.otherwise {
+                match body.stmts.as_slice() {
                     // `else if` is a body whose span is that of its only expression; a brace would be wider.
                     [Stmt::Expr(next @ Expr { kind: ExprKind::If(_), .. })] if next.span == body.span => {
                         rest = Some(next);
                     }
                     _ => last = Some(body),
-                },
-                None => {}
+                }
             }
         }
         let bodies = arms.iter().map(|a| &a.then).chain(last);
