@@ -9,9 +9,6 @@
 mod flow;
 mod loops;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 

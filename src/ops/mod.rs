@@ -9,7 +9,6 @@ pub mod avg_pool;
 pub mod conv_spec;
 pub mod error;
 pub mod max_pool;
-pub mod numbers;
 pub mod primitive;
 pub mod resize;
 pub mod structure;
@@ -59,6 +58,8 @@ mod where_;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests_conv;
 #[cfg(test)]
 mod tests_elementwise;
 

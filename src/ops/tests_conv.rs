@@ -13,7 +13,13 @@ fn values_and_gradients_of_pytorch() {
     assert!(run_fixture(json, arrays) > 80);
 }
 
-fn spec(kernel: [usize; 2], stride: [usize; 2], padding: [(usize, usize); 2], dilation: [usize; 2], groups: usize) -> ConvSpec {
+fn spec(
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [(usize, usize); 2],
+    dilation: [usize; 2],
+    groups: usize,
+) -> ConvSpec {
     ConvSpec {
         kernel: kernel.to_vec(),
         stride: stride.to_vec(),
@@ -35,7 +41,10 @@ fn specs() -> Vec<ConvSpec> {
 #[test]
 fn convolutions_have_first_and_second_gradients() {
     for s in specs() {
-        let (x, w) = (Array::random(&[2, 2, 5, 4], 1, 1.0), Array::random(&[2, 2 / s.groups, s.kernel[0], s.kernel[1]], 2, 1.0));
+        let (x, w) = (
+            Array::random(&[2, 2, 5, 4], 1, 1.0),
+            Array::random(&[2, 2 / s.groups, s.kernel[0], s.kernel[1]], 2, 1.0),
+        );
         let conv = Conv { spec: s.clone() };
         check_gradients(&[x.clone(), w.clone()], &|to, xs| to.emit(conv.clone().into(), xs));
         let y = testing::evaluate(&[x.clone(), w.clone()], &|to, xs| to.emit(conv.clone().into(), xs));
@@ -49,7 +58,12 @@ fn convolutions_have_first_and_second_gradients() {
 
 #[test]
 fn products_have_first_and_second_gradients() {
-    for (a, b) in [(&[3, 4][..], &[4, 2][..]), (&[2, 3, 4], &[4, 2]), (&[2, 1, 3, 4], &[3, 4, 2]), (&[3, 4], &[2, 4, 2])] {
+    for (a, b) in [
+        (&[3, 4][..], &[4, 2][..]),
+        (&[2, 3, 4], &[4, 2]),
+        (&[2, 1, 3, 4], &[3, 4, 2]),
+        (&[3, 4], &[2, 4, 2]),
+    ] {
         for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {
             let turned = |s: &[usize], t: bool| {
                 let mut s = s.to_vec();
@@ -59,7 +73,10 @@ fn products_have_first_and_second_gradients() {
                 }
                 s
             };
-            let xs = [Array::random(&turned(a, transpose_a), 1, 1.0), Array::random(&turned(b, transpose_b), 2, 1.0)];
+            let xs = [
+                Array::random(&turned(a, transpose_a), 1, 1.0),
+                Array::random(&turned(b, transpose_b), 2, 1.0),
+            ];
             check_gradients(&xs, &|to, xs| to.emit(MatMul { transpose_a, transpose_b }.into(), xs));
         }
     }
@@ -91,13 +108,18 @@ fn samples_do_not_see_each_other() {
     let x = Array::random(&[4, 4, 9, 7], 5, 1.0).cast(DType::F32);
     let w = Array::random(&[6, 4, 3, 3], 6, 1.0).cast(DType::F32);
     let s = spec([3, 3], [2, 2], [(1, 1), (1, 0)], [1, 1], 1);
-    assert_batch_invariant(&[x.clone(), w], &[true, false], &|to, xs| to.emit(Conv { spec: s.clone() }.into(), xs));
+    assert_batch_invariant(&[x.clone(), w], &[true, false], &|to, xs| {
+        to.emit(Conv { spec: s.clone() }.into(), xs)
+    });
     let pool = PoolSpec { kernel: [2, 2], stride: [2, 2], padding: [0, 0] };
     assert_batch_invariant(&[x.clone()], &[true], &|to, xs| to.emit(MaxPool { spec: pool }.into(), xs));
     let size = vec![Dim::from(5), Dim::from(13)];
     let resize = Resize { mode: ResizeMode::Bilinear, size };
     assert_batch_invariant(&[x], &[true], &|to, xs| to.emit(resize.clone().into(), xs));
-    let (a, b) = (Array::random(&[5, 300], 7, 1.0).cast(DType::F32), Array::random(&[40, 300], 8, 1.0).cast(DType::F32));
+    let (a, b) = (
+        Array::random(&[5, 300], 7, 1.0).cast(DType::F32),
+        Array::random(&[40, 300], 8, 1.0).cast(DType::F32),
+    );
     let op = MatMul { transpose_a: false, transpose_b: true };
     assert_batch_invariant(&[a, b], &[true, false], &|to, xs| to.emit(op.into(), xs));
 }
@@ -148,7 +170,8 @@ fn shapes_with_open_dimensions() {
     let conv = |given: &[(&str, Arg)]| call("conv2d", &[x.clone(), w.clone()], given);
     let y = conv(&[("stride", int(2)), ("pad", int(1))]).expect("fits");
     assert_eq!(y, ty(&["n", "8", "h", "w // 2"]));
-    let back = call("conv_transpose2d", &[y, ty(&["8", "3", "4", "4"])], &[("stride", int(2)), ("pad", int(1))]);
+    let back =
+        call("conv_transpose2d", &[y, ty(&["8", "3", "4", "4"])], &[("stride", int(2)), ("pad", int(1))]);
     assert_eq!(back.expect("fits"), ty(&["n", "3", "2*h", "2*(w // 2)"]));
     let sides = Arg::List(vec![list(&[0, 1]), list(&[2, 3])]);
     assert_eq!(conv(&[("pad", sides)]).expect("fits"), ty(&["n", "8", "2*h - 2", "w + 2"]));
@@ -157,9 +180,13 @@ fn shapes_with_open_dimensions() {
     assert_eq!(up, ty(&["n", "3", "4*h", "2*w"]));
     let down = call("upsample", &[x.clone()], &[("scale", Arg::Float(0.5))]).expect("fits");
     assert_eq!(down, ty(&["n", "3", "h", "w // 2"]));
-    assert_eq!(call("max_pool2d", &[x.clone()], &[("kernel", int(2))]).expect("fits"), ty(&["n", "3", "h", "w // 2"]));
+    assert_eq!(
+        call("max_pool2d", &[x.clone()], &[("kernel", int(2))]).expect("fits"),
+        ty(&["n", "3", "h", "w // 2"])
+    );
     assert_eq!(call("resize", &[x], &[("size", list(&[5, 6]))]).expect("fits"), ty(&["n", "3", "5", "6"]));
-    let product = call("matmul", &[ty(&["n", "t", "d"]), ty(&["8", "d"])], &[("transpose_b", Arg::Bool(true))]);
+    let product =
+        call("matmul", &[ty(&["n", "t", "d"]), ty(&["8", "d"])], &[("transpose_b", Arg::Bool(true))]);
     assert_eq!(product.expect("fits"), ty(&["n", "t", "8"]));
 }
 
@@ -177,7 +204,8 @@ fn gradients_of_open_shapes_are_exact() {
 #[test]
 fn errors_say_what_is_expected() {
     let image = ty(&["n", "28", "28", "1"]);
-    let error = |name: &str, tensors: &[Type], given: &[(&str, Arg)]| call(name, tensors, given).expect_err("wrong");
+    let error =
+        |name: &str, tensors: &[Type], given: &[(&str, Arg)]| call(name, tensors, given).expect_err("wrong");
     let e = error("conv2d", &[image, ty(&["8", "1", "3", "3"])], &[]);
     assert_eq!(e.code, codes::SHAPE_MISMATCH);
     assert!(e.message.contains("expects 1 channel, x has 28"), "{}", e.message);
@@ -191,8 +219,14 @@ fn errors_say_what_is_expected() {
     let e = error("conv2d", &[ty(&["n", "4", "8", "8"]), ty(&["9", "2", "3", "3"])], &[("groups", int(2))]);
     assert_eq!(e.code, codes::NOT_DIVISIBLE);
     let (x, w) = (ty(&["n", "4", "8", "8"]), ty(&["4", "2", "3", "3"]));
-    for (name, value) in [("stride", int(0)), ("groups", int(0)), ("pad", int(-1)), ("dilation", list(&[1, 2, 3]))] {
-        assert_eq!(error("conv2d", &[x.clone(), w.clone()], &[(name, value)]).code, codes::BAD_VALUE, "{name}");
+    for (name, value) in
+        [("stride", int(0)), ("groups", int(0)), ("pad", int(-1)), ("dilation", list(&[1, 2, 3]))]
+    {
+        assert_eq!(
+            error("conv2d", &[x.clone(), w.clone()], &[(name, value)]).code,
+            codes::BAD_VALUE,
+            "{name}"
+        );
     }
     let e = error("conv_transpose2d", &[x.clone(), w], &[("stride", int(2)), ("output_pad", int(2))]);
     assert!(e.message.contains("smaller than the stride"), "{}", e.message);
@@ -200,9 +234,18 @@ fn errors_say_what_is_expected() {
     assert_eq!(e.code, codes::SHAPE_MISMATCH);
     assert!(e.help.as_deref().is_some_and(|h| h.contains("transpose_b = true")), "{:?}", e.help);
     assert_eq!(error("matmul", &[ty(&["n"]), ty(&["n", "2"])], &[]).code, codes::WRONG_RANK);
-    assert_eq!(error("max_pool2d", &[x.clone()], &[("kernel", int(2)), ("pad", int(2))]).code, codes::BAD_VALUE);
-    assert_eq!(error("resize", &[x.clone()], &[("size", int(4)), ("mode", Arg::Str("cubic".into()))]).code, codes::BAD_VALUE);
-    assert_eq!(error("upsample", &[ty(&["n", "c", "h", "w"])], &[("scale", Arg::Float(1.5))]).code, codes::BAD_VALUE);
+    assert_eq!(
+        error("max_pool2d", &[x.clone()], &[("kernel", int(2)), ("pad", int(2))]).code,
+        codes::BAD_VALUE
+    );
+    assert_eq!(
+        error("resize", &[x.clone()], &[("size", int(4)), ("mode", Arg::Str("cubic".into()))]).code,
+        codes::BAD_VALUE
+    );
+    assert_eq!(
+        error("upsample", &[ty(&["n", "c", "h", "w"])], &[("scale", Arg::Float(1.5))]).code,
+        codes::BAD_VALUE
+    );
     let labels = Type { dtype: DType::I64, ..x };
     assert_eq!(error("avg_pool2d", &[labels], &[("kernel", int(2))]).code, codes::DTYPE_MISMATCH);
 }

@@ -37,7 +37,7 @@ fn every(x: &Tensor, axis: usize, start: usize, step: usize, count: usize) -> Re
     if step == 1 {
         return x.narrow(axis, start, count);
     }
-    x.index_select(&indices((0..count).map(|i| start + i * step), x.device())?, axis)
+    x.contiguous()?.index_select(&indices((0..count).map(|i| start + i * step), x.device())?, axis)
 }
 
 /// The adjoint of [`every`], into an axis of `size`.
@@ -76,7 +76,7 @@ pub(super) fn conv_transpose(w: &Window2, y: &Tensor, weight: &Tensor, size: [us
     // [o, c / g, kh, kw] becomes [c, o / g, kh, kw], flipped.
     let groups = weight.chunk(w.groups, 0)?;
     let turned: Vec<Tensor> =
-        groups.iter().map(|g| g.transpose(0, 1)?.flip(&[2, 3])).collect::<Result<_>>()?;
+        groups.iter().map(|g| g.transpose(0, 1)?.contiguous()?.flip(&[2, 3])).collect::<Result<_>>()?;
     let turned = Tensor::cat(&turned, 0)?;
     let mut x = y.clone();
     for axis in 0..2 {

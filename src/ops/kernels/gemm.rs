@@ -144,20 +144,17 @@ pub(super) fn panels<T: Real>(n: usize) -> usize {
 }
 
 /// Memory that a task uses again and again.
-#[derive(Default)]
 pub(super) struct Scratch<T> {
     /// Packed panels of B.
     pub panels: Vec<T>,
     /// Packed rows of A.
     rows: Vec<T>,
-    /// What else a task needs.
-    pub other: Vec<T>,
 }
 
 impl<T: Real> Scratch<T> {
     /// Nothing yet.
     pub(super) fn new() -> Self {
-        Scratch { panels: Vec::new(), rows: Vec::new(), other: Vec::new() }
+        Scratch { panels: Vec::new(), rows: Vec::new() }
     }
 }
 

@@ -85,8 +85,8 @@ fn matmul_of_odd_shapes() {
     {
         for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
             for (dtype, tolerance) in [(DType::F32, 2e-5), (DType::F64, 1e-12), (DType::BF16, 3e-2)] {
-                let a = tensor(if ta { &[k, m] } else { &[m, k] }, i as u32, dtype);
-                let b = tensor(if tb { &[n, k] } else { &[k, n] }, 77 + i as u32, dtype);
+                let a = tensor(&if ta { [k, m] } else { [m, k] }, i as u32, dtype);
+                let b = tensor(&if tb { [n, k] } else { [k, n] }, 77 + i as u32, dtype);
                 let c = matmul(&a, &b, ta, tb).expect("product");
                 assert_eq!((c.dims(), c.dtype()), (&[m, n][..], dtype));
                 close(

@@ -1,10 +1,7 @@
 //! Tests of parsing and formatting.
 
 mod formatting;
-mod generate;
-mod mistakes;
 mod parsing;
-mod properties;
 mod samples;
 
 use super::ast::File;
