@@ -62,6 +62,10 @@ pub(crate) mod testing;
 mod tests_conv;
 #[cfg(test)]
 mod tests_elementwise;
+#[cfg(test)]
+mod tests_random;
+#[cfg(test)]
+mod tests_shape;
 
 pub use avg_pool::{AvgPool, AvgPoolGrad, PoolSpec};
 pub use max_pool::{MaxPool, MaxPoolGrad, MaxPoolPick};

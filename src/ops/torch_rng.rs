@@ -2,6 +2,7 @@
 //! of Matsumoto and Nishimura 1998 (mt19937), and the distributions of `aten/src/ATen/native/cpu/
 //! DistributionTemplates.h` as `torch.randn`, `torch.rand` and `torch.randint` use them.
 
+use std::f32::consts::TAU;
 use std::f64::consts::PI;
 
 const N: usize = 624;
@@ -71,7 +72,8 @@ impl TorchRng {
     }
 
     /// `torch.randn(n)`: from 16 numbers on, blocks of 16 by the method of Box and Muller in f32, the last 16
-    /// drawn anew if they are no whole block; below, one at a time in f64.
+    /// drawn anew if they are no whole block; below, one at a time in f64. The bits are those of a machine with
+    /// AVX2 or better.
     pub fn randn_f32(&mut self, n: usize) -> Vec<f32> {
         if n < 16 {
             return (0..n).map(|_| self.normal() as f32).collect();
@@ -114,14 +116,64 @@ impl TorchRng {
     }
 }
 
-/// Eight pairs: number `j` and `j + 8` of the block. Every step is rounded to f32, as there.
+/// Eight pairs: numbers `j` and `j + 8` of the block.
 fn normal_block(block: &mut [f32]) {
     let (first, second) = block.split_at_mut(8);
     for (a, b) in first.iter_mut().zip(second) {
-        let radius = (-2.0 * (f64::from(1.0 - *a).ln() as f32)).sqrt();
-        let theta = 2.0 * std::f32::consts::PI * *b;
-        let (sin, cos) = f64::from(theta).sin_cos();
-        *a = radius * cos as f32;
-        *b = radius * sin as f32;
+        let radius = (-2.0 * ln(1.0 - *a)).sqrt();
+        let (sin, cos) = sin_cos(TAU * *b);
+        *a = radius * cos;
+        *b = radius * sin;
     }
 }
+
+// PyTorch takes logarithm, sine and cosine from the AVX form of Moshier's Cephes library (Pommier's
+// `sse_mathfun`), compiled with fused multiply-adds. What is fused here was found by comparing bits; with the
+// polynomials below, all of them agree.
+
+/// Cephes `logf` of a number of [2^-24, 1].
+fn ln(x: f32) -> f32 {
+    const POLYNOMIAL: [f32; 9] = [
+        7.037_683_6e-2,
+        -1.151_461e-1,
+        1.167_699_84e-1,
+        -1.242_014_1e-1,
+        1.424_932_3e-1,
+        -1.666_805_8e-1,
+        2.000_071_4e-1,
+        -2.499_999_4e-1,
+        3.333_333e-1,
+    ];
+    let bits = x.to_bits();
+    let mut exponent = ((bits >> 23) as i32 - 126) as f32;
+    let mut m = f32::from_bits((bits & 0x007f_ffff) | 0x3f00_0000);
+    if m < std::f32::consts::FRAC_1_SQRT_2 {
+        exponent -= 1.0;
+        m = (m - 1.0) + m;
+    } else {
+        m -= 1.0;
+    }
+    let square = m * m;
+    let y = POLYNOMIAL.into_iter().reduce(|y, p| y.mul_add(m, p)).unwrap_or(0.0) * m;
+    // ln 2 in two parts, the greater of them short.
+    let y = y.mul_add(square, exponent * -2.121_944_4e-4) - square * 0.5;
+    m + y + exponent * 0.693_359_4
+}
+
+/// Cephes `sinf` and `cosf` of an angle of [0, 2 pi].
+fn sin_cos(x: f32) -> (f32, f32) {
+    let octant = ((x * FRAC_4_PI) as i32 + 1) & !1;
+    // pi/4 in three parts, each short enough for an exact product.
+    let parts = [-0.785_156_25f32, -2.418_756_5e-4, -3.774_895e-8];
+    let x = parts.into_iter().fold(x, |x, part| (octant as f32).mul_add(part, x));
+    let square = x * x;
+    let even = 2.443_315_7e-5f32.mul_add(square, -1.388_731_6e-3).mul_add(square, 4.166_664_6e-2);
+    let even = (even * square).mul_add(square, -(square * 0.5)) + 1.0;
+    let odd = (-1.951_529_6e-4f32).mul_add(square, 8.332_161e-3).mul_add(square, -1.666_665_5e-1);
+    let odd = (odd * square).mul_add(x, x);
+    let (sin, cos) = if octant & 2 == 0 { (odd, even) } else { (even, odd) };
+    let sign = |negative: bool, v: f32| if negative { -v } else { v };
+    (sign(octant & 4 != 0, sin), sign(!(octant - 2) & 4 != 0, cos))
+}
+
+const FRAC_4_PI: f32 = 1.273_239_5;
