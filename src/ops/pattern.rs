@@ -60,7 +60,11 @@ pub fn side(pattern: &str, text: &str) -> Result<Side, OpError> {
                 continue;
             }
             ")" => match group.take() {
-                Some(axes) => {
+                Some(mut axes) => {
+                    // The anonymous 1 tells `(...)`, which merges, from a bare `...`.
+                    if axes == [Axis::Rest] {
+                        axes.push(Axis::Literal(1));
+                    }
                     out.push(axes);
                     continue;
                 }

@@ -30,7 +30,7 @@ enum Literal {
     Float(f64),
     Bool(bool),
     Str(String),
-    None(bool),
+    None,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +98,7 @@ fn arg(literal: &Literal, nodes: &mut dyn Iterator<Item = NodeId>) -> Arg {
         Literal::Float(v) => Arg::Float(*v),
         Literal::Bool(v) => Arg::Bool(*v),
         Literal::Str(v) => Arg::Str(v.clone()),
-        Literal::None(_) => Arg::None,
+        Literal::None => Arg::None,
     }
 }
 
@@ -208,7 +208,9 @@ fn the_generator_is_that_of_pytorch() {
             let have = if kind == "rand" { rng.rand_f32(*count) } else { rng.randn_f32(*count) };
             for (k, (have, want)) in have.iter().zip(&want).enumerate() {
                 let apart = (have.to_bits() as i64 - want.to_bits() as i64).abs();
-                assert!(apart <= 1, "seed {seed}, draw {i} `{kind}`, number {k}: {have:e} and {want:e}");
+                // Fewer than 16 come from the system's f64 functions, rounded.
+                let within = i64::from(*count < 16);
+                assert!(apart <= within, "seed {seed}, draw {i} `{kind}`, number {k}: {have:e} and {want:e}");
             }
         }
     }
