@@ -112,10 +112,10 @@ pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
 
 /// Splits `out` into chunks, in parallel if there are several; `f` gets the index of the first element.
 pub fn chunks<U: Send>(out: &mut [U], f: impl Fn(usize, &mut [U]) + Sync + Send) {
-    if out.len() <= CHUNK {
-        f(0, out);
-    } else {
+    if out.len() > CHUNK {
         out.par_chunks_mut(CHUNK).enumerate().for_each(|(i, part)| f(i * CHUNK, part));
+    } else if !out.is_empty() {
+        f(0, out);
     }
 }
 
@@ -238,21 +238,29 @@ pub fn map1<A: WithDType, U: WithDType>(
     with_data::<A, _>(a, |x, layout| {
         let walk = Walk::new(&shape, [layout]);
         chunks(&mut out, |first, part| {
-            vectorised(|| {
-                let len = part.len();
-                walk.runs(first, len, |range, [i]| {
-                    let to = &mut part[range];
-                    if walk.inner_strides == [1] {
-                        for (o, x) in to.iter_mut().zip(&x[i..]) {
-                            *o = f(*x);
-                        }
-                    } else {
-                        for (j, o) in to.iter_mut().enumerate() {
-                            *o = f(x[i + j * walk.inner_strides[0]]);
-                        }
-                    }
-                });
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    let len = part.len();
+                    walk.runs(
+                        first,
+                        len,
+                        #[inline(always)]
+                        |range, [i]| {
+                            let to = &mut part[range];
+                            if walk.inner_strides == [1] {
+                                for (o, x) in to.iter_mut().zip(&x[i..]) {
+                                    *o = f(*x);
+                                }
+                            } else {
+                                for (j, o) in to.iter_mut().enumerate() {
+                                    *o = f(x[i + j * walk.inner_strides[0]]);
+                                }
+                            }
+                        },
+                    );
+                },
+            );
         });
         Ok(())
     })?;
@@ -274,36 +282,44 @@ pub fn map2<A: WithDType, B: WithDType, U: WithDType>(
         with_data::<B, _>(b, |y, lb| {
             let walk = Walk::new(&shape, [la, lb]);
             chunks(&mut out, |first, part| {
-                vectorised(|| {
-                    let len = part.len();
-                    walk.runs(first, len, |range, [i, j]| {
-                        let to = &mut part[range];
-                        match walk.inner_strides {
-                            [1, 1] => {
-                                for ((o, x), y) in to.iter_mut().zip(&x[i..]).zip(&y[j..]) {
-                                    *o = f(*x, *y);
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let len = part.len();
+                        walk.runs(
+                            first,
+                            len,
+                            #[inline(always)]
+                            |range, [i, j]| {
+                                let to = &mut part[range];
+                                match walk.inner_strides {
+                                    [1, 1] => {
+                                        for ((o, x), y) in to.iter_mut().zip(&x[i..]).zip(&y[j..]) {
+                                            *o = f(*x, *y);
+                                        }
+                                    }
+                                    [1, 0] => {
+                                        let y = y[j];
+                                        for (o, x) in to.iter_mut().zip(&x[i..]) {
+                                            *o = f(*x, y);
+                                        }
+                                    }
+                                    [0, 1] => {
+                                        let x = x[i];
+                                        for (o, y) in to.iter_mut().zip(&y[j..]) {
+                                            *o = f(x, *y);
+                                        }
+                                    }
+                                    [s, t] => {
+                                        for (k, o) in to.iter_mut().enumerate() {
+                                            *o = f(x[i + k * s], y[j + k * t]);
+                                        }
+                                    }
                                 }
-                            }
-                            [1, 0] => {
-                                let y = y[j];
-                                for (o, x) in to.iter_mut().zip(&x[i..]) {
-                                    *o = f(*x, y);
-                                }
-                            }
-                            [0, 1] => {
-                                let x = x[i];
-                                for (o, y) in to.iter_mut().zip(&y[j..]) {
-                                    *o = f(x, *y);
-                                }
-                            }
-                            [s, t] => {
-                                for (k, o) in to.iter_mut().enumerate() {
-                                    *o = f(x[i + k * s], y[j + k * t]);
-                                }
-                            }
-                        }
-                    });
-                });
+                            },
+                        );
+                    },
+                );
             });
             Ok(())
         })
@@ -328,25 +344,33 @@ pub fn map3<A: WithDType, B: WithDType, C: WithDType, U: WithDType>(
             with_data::<C, _>(c, |z, lc| {
                 let walk = Walk::new(&shape, [la, lb, lc]);
                 chunks(&mut out, |first, part| {
-                    vectorised(|| {
-                        let len = part.len();
-                        walk.runs(first, len, |range, [i, j, k]| {
-                            let to = &mut part[range];
-                            match walk.inner_strides {
-                                [1, 1, 0] => {
-                                    let z = z[k];
-                                    for ((o, x), y) in to.iter_mut().zip(&x[i..]).zip(&y[j..]) {
-                                        *o = f(*x, *y, z);
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            let len = part.len();
+                            walk.runs(
+                                first,
+                                len,
+                                #[inline(always)]
+                                |range, [i, j, k]| {
+                                    let to = &mut part[range];
+                                    match walk.inner_strides {
+                                        [1, 1, 0] => {
+                                            let z = z[k];
+                                            for ((o, x), y) in to.iter_mut().zip(&x[i..]).zip(&y[j..]) {
+                                                *o = f(*x, *y, z);
+                                            }
+                                        }
+                                        [r, s, t] => {
+                                            for (n, o) in to.iter_mut().enumerate() {
+                                                *o = f(x[i + n * r], y[j + n * s], z[k + n * t]);
+                                            }
+                                        }
                                     }
-                                }
-                                [r, s, t] => {
-                                    for (n, o) in to.iter_mut().enumerate() {
-                                        *o = f(x[i + n * r], y[j + n * s], z[k + n * t]);
-                                    }
-                                }
-                            }
-                        });
-                    });
+                                },
+                            );
+                        },
+                    );
                 });
                 Ok(())
             })

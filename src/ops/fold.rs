@@ -44,16 +44,30 @@ pub fn map_static(value: &Arg, f: &dyn Fn(&Arg) -> Result<Arg, OpError>) -> Resu
 /// # Errors
 /// Those of the function, or lists of different lengths.
 pub fn map_static2(a: &Arg, b: &Arg, f: &dyn Fn(&Arg, &Arg) -> Result<Arg, OpError>) -> Result<Arg, OpError> {
+    pairs(a, b, 0, f)
+}
+
+fn pairs(
+    a: &Arg,
+    b: &Arg,
+    depth: usize,
+    f: &dyn Fn(&Arg, &Arg) -> Result<Arg, OpError>,
+) -> Result<Arg, OpError> {
+    let next = |a: &Arg, b: &Arg| pairs(a, b, depth + 1, f);
+    let all = |items: &mut dyn Iterator<Item = Result<Arg, OpError>>| {
+        items.collect::<Result<_, _>>().map(Arg::List)
+    };
     match (a, b) {
+        (Arg::List(_), _) | (_, Arg::List(_)) if depth == DEPTH => {
+            Err(OpError::value("the list is nested too deep"))
+        }
         (Arg::List(x), Arg::List(y)) if x.len() != y.len() => Err(OpError::new(
             codes::STATIC_ARITHMETIC,
             format!("lists of {} and {} elements", x.len(), y.len()),
         )),
-        (Arg::List(x), Arg::List(y)) => {
-            Ok(Arg::List(x.iter().zip(y).map(|(x, y)| map_static2(x, y, f)).collect::<Result<_, _>>()?))
-        }
-        (Arg::List(x), _) => Ok(Arg::List(x.iter().map(|x| map_static2(x, b, f)).collect::<Result<_, _>>()?)),
-        (_, Arg::List(y)) => Ok(Arg::List(y.iter().map(|y| map_static2(a, y, f)).collect::<Result<_, _>>()?)),
+        (Arg::List(x), Arg::List(y)) => all(&mut x.iter().zip(y).map(|(x, y)| next(x, y))),
+        (Arg::List(x), _) => all(&mut x.iter().map(|x| next(x, b))),
+        (_, Arg::List(y)) => all(&mut y.iter().map(|y| next(a, y))),
         _ => f(a, b),
     }
 }

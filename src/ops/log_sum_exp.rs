@@ -61,6 +61,16 @@ impl Primitive for LogSumExp {
     fn flops(&self, inputs: &[&Type], _output: &Type) -> f64 {
         inputs.iter().map(|x| 20.0 * super::primitive::elements(x)).sum()
     }
+
+    /// A copy with the axes at the end, unless they are there.
+    fn scratch_bytes(&self, inputs: &[&Type], _output: &Type) -> f64 {
+        let last = |x: &Type| self.axes.iter().rev().enumerate().all(|(i, a)| a + i + 1 == x.rank());
+        inputs
+            .iter()
+            .filter(|x| !last(x))
+            .map(|x| super::primitive::elements(x) * x.dtype.size() as f64)
+            .sum()
+    }
 }
 
 /// Of static numbers.

@@ -49,6 +49,10 @@ impl Primitive for Softmax {
     fn flops(&self, _inputs: &[&Type], output: &Type) -> f64 {
         20.0 * super::primitive::elements(output)
     }
+
+    fn scratch_bytes(&self, _inputs: &[&Type], output: &Type) -> f64 {
+        transposed_bytes(self.axis, output)
+    }
 }
 
 /// `x - log Σ exp(x)` along one axis.
@@ -88,6 +92,10 @@ impl Primitive for LogSoftmax {
     fn flops(&self, _inputs: &[&Type], output: &Type) -> f64 {
         20.0 * super::primitive::elements(output)
     }
+
+    fn scratch_bytes(&self, _inputs: &[&Type], output: &Type) -> f64 {
+        transposed_bytes(self.axis, output)
+    }
 }
 
 fn infer(name: &str, axis: usize, inputs: &[&Type]) -> Result<Type, OpError> {
@@ -95,6 +103,11 @@ fn infer(name: &str, axis: usize, inputs: &[&Type]) -> Result<Type, OpError> {
     require_float(name, &x)?;
     check_axes(name, &[axis], x.rank())?;
     Ok(x.plain())
+}
+
+/// Another axis than the last is walked in a transposed copy.
+fn transposed_bytes(axis: usize, x: &Type) -> f64 {
+    if axis + 1 == x.rank() { 0.0 } else { super::primitive::elements(x) * x.dtype.size() as f64 }
 }
 
 const PARAMS: &[ParamSignature] =

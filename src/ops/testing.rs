@@ -205,11 +205,20 @@ pub fn gradients(inputs: &[Array], seed: &Array, build: Build<'_>) -> Vec<Option
 
 /// Asserts that arrays agree: `|a - b| <= absolute + relative · |b|`; NaN agrees with NaN.
 pub fn assert_close(have: &Array, want: &Array, absolute: f64, relative: f64, what: &str) {
-    assert_eq!(have.shape, want.shape, "{what}: shape");
-    for (i, (a, b)) in have.data.iter().zip(&want.data).enumerate() {
-        let near = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= absolute + relative * b.abs();
-        assert!(near, "{what}: element {i} is {a:e} and should be {b:e}");
+    if let Some(difference) = difference(have, want, absolute, relative) {
+        panic!("{what}: {difference}");
     }
+}
+
+/// The first difference of two arrays, if they do not agree.
+fn difference(have: &Array, want: &Array, absolute: f64, relative: f64) -> Option<String> {
+    if have.shape != want.shape {
+        return Some(format!("shape {:?} and should be {:?}", have.shape, want.shape));
+    }
+    have.data.iter().zip(&want.data).enumerate().find_map(|(i, (a, b))| {
+        let near = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= absolute + relative * b.abs();
+        (!near).then(|| format!("element {i} is {a:e} and should be {b:e}"))
+    })
 }
 
 /// Compares first and second gradients by the rules with central differences. Inputs are f64 (integer
@@ -332,6 +341,7 @@ pub fn run_fixture(json: &str, arrays: &[u8]) -> usize {
     let cases: Vec<Case> = serde_json::from_str(json).expect("a list of cases");
     let arrays = candle_core::safetensors::load_buffer(arrays, &Device::Cpu).expect("arrays");
     let get = |name: &str| Array::of(arrays.get(name).unwrap_or_else(|| panic!("no array {name}")));
+    let mut failures = Vec::new();
     for case in &cases {
         let inputs: Vec<Array> = case
             .inputs
@@ -347,12 +357,15 @@ pub fn run_fixture(json: &str, arrays: &[u8]) -> usize {
             .collect();
         let build = |to: &mut dyn Emit, xs: &[NodeId]| to.emit(case.op.clone(), xs);
         let t = case.tolerance;
-        assert_close(&evaluate(&inputs, &build), &get(&case.output), t, t, &case.name);
+        let found = difference(&evaluate(&inputs, &build), &get(&case.output), t, t);
+        failures.extend(found.map(|d| format!("{}: {d}", case.name)));
         let Some(seed) = &case.seed else { continue };
         for (i, (have, want)) in gradients(&inputs, &get(seed), &build).iter().zip(&case.grads).enumerate() {
             let what = format!("{}: gradient {i}", case.name);
             match (have, want) {
-                (Some(have), Some(want)) => assert_close(have, &get(want), t, t, &what),
+                (Some(have), Some(want)) => {
+                    failures.extend(difference(have, &get(want), t, t).map(|d| format!("{what}: {d}")));
+                }
                 (None, None) => {}
                 // A gradient that is zero everywhere may be left out.
                 (None, Some(want)) => assert!(get(want).data.iter().all(|v| *v == 0.0), "{what} is missing"),
@@ -360,5 +373,6 @@ pub fn run_fixture(json: &str, arrays: &[u8]) -> usize {
             }
         }
     }
+    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
     cases.len()
 }

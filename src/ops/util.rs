@@ -204,7 +204,7 @@ mod tests {
         let e =
             broadcast_shapes("add", &shape(&["n", "3", "8"]), &shape(&["n", "8", "3"])).expect_err("differs");
         assert_eq!(e.code, codes::BROADCAST);
-        assert!(e.message.contains("axis -1 is 8 in one and 3 in the other"), "{}", e.message);
+        assert!(e.message.contains("axis -2 is 3 in one and 8 in the other"), "{}", e.message);
         assert!(e.help.as_deref().is_some_and(|h| h.contains("permute(x, [0, 2, 1])")), "{:?}", e.help);
 
         let e =

@@ -24,7 +24,14 @@ pub(super) fn eval(op: Binary, cx: &EvalContext<'_>, a: &Tensor, b: &Tensor) -> 
         // Integers have no kernels for these on a GPU; doubles hold them up to 2⁵³.
         Binary::Pow | Binary::FloorDiv | Binary::Rem if a.dtype() == DType::I64 => {
             let (x, y) = (a.to_dtype(DType::F64)?, b.to_dtype(DType::F64)?);
-            portable(op, &x, &y)?.to_dtype(DType::I64)
+            let z = portable(op, &x, &y)?;
+            let whole = if op == Binary::Pow {
+                // A logarithm's error is rounded away; a fraction of a negative power is dropped.
+                y.ge(0.0)?.broadcast_as(z.shape())?.contiguous()?.where_cond(&z.round()?, &z)?
+            } else {
+                z
+            };
+            whole.to_dtype(DType::I64)
         }
         _ => portable(op, a, b),
     }

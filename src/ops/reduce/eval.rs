@@ -142,17 +142,23 @@ fn pass<T: Copy + Sync, A: Copy + Send + Sync>(
         let to = (o * len + len.min((s + 1) * rows)) * inner;
         let block = &data[from..to];
         if inner == 1 {
-            out[0] = vectorised(|| row(block, init, lift, merge));
+            out[0] = vectorised(
+                #[inline(always)]
+                || row(block, init, lift, merge),
+            );
             return;
         }
         let tile = |(t, out): (usize, &mut [A])| {
-            vectorised(|| {
-                for line in block.chunks_exact(inner) {
-                    for (a, v) in out.iter_mut().zip(&line[t * TILE..]) {
-                        *a = merge(*a, lift(*v));
+            vectorised(
+                #[inline(always)]
+                || {
+                    for line in block.chunks_exact(inner) {
+                        for (a, v) in out.iter_mut().zip(&line[t * TILE..]) {
+                            *a = merge(*a, lift(*v));
+                        }
                     }
-                }
-            });
+                },
+            );
         };
         if inner > TILE && block.len() > CHUNK {
             out.par_chunks_mut(TILE).enumerate().for_each(tile);

@@ -116,7 +116,10 @@ fn on_cpu<T: Row>(x: &Tensor, kind: Kind) -> Result<Tensor> {
         }
         out.par_chunks_mut(each).enumerate().with_min_len(least).for_each(|(i, out)| {
             let x = &data[i * len..(i + 1) * len];
-            vectorised(|| row(x, out, kind));
+            vectorised(
+                #[inline(always)]
+                || row(x, out, kind),
+            );
         });
         Ok(())
     })?;
