@@ -220,14 +220,13 @@ fn portable(op: &Reduce, x: &Tensor, shape: &[usize]) -> Result<Tensor> {
     out.reshape(shape)
 }
 
-/// candle's extremes skip what is not a number; adding 0 times the sum brings it back.
+/// candle's extremes skip what is not a number.
 fn with_nan(x: &Tensor, axis: usize, extreme: Tensor) -> Result<Tensor> {
     if x.dtype().is_int() {
         return Ok(extreme);
     }
     let nan = x.ne(x)?.to_dtype(x.dtype())?.sum_keepdim(axis)?;
-    let zero = extreme.zeros_like()?;
-    nan.gt(&zero)?.where_cond(&(&zero / &zero)?, &extreme)
+    nan.gt(0.0)?.where_cond(&(extreme.zeros_like()? + f64::NAN)?, &extreme)
 }
 
 /// The product along an axis by halves.
@@ -242,7 +241,11 @@ fn halving(x: &Tensor, axis: usize) -> Result<Tensor> {
         let n = x.dims()[axis];
         let half = n / 2;
         let product = (x.narrow(axis, 0, half)?.contiguous()? * x.narrow(axis, half, half)?.contiguous()?)?;
-        x = if n % 2 == 0 { product } else { Tensor::cat(&[&product, &x.narrow(axis, n - 1, 1)?], axis)? };
+        x = if n.is_multiple_of(2) {
+            product
+        } else {
+            Tensor::cat(&[&product, &x.narrow(axis, n - 1, 1)?], axis)?
+        };
     }
     Ok(x)
 }

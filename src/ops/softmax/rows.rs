@@ -136,7 +136,7 @@ fn row<T: Row>(x: &[T], out: &mut [T], kind: Kind) {
             }
             let total = T::narrow(lanes(out, 0.0, |a: f64, v: T| a + v.wide(), |a, b| a + b));
             for o in out {
-                *o = *o / total;
+                *o /= total;
             }
         }
         Kind::LogSoftmax | Kind::LogSumExp => {
