@@ -3,6 +3,7 @@
 #![deny(missing_docs)]
 
 pub mod cli;
+mod compile;
 pub mod data;
 pub mod diagnostic;
 pub mod differentiate;
@@ -15,8 +16,12 @@ pub mod optimize;
 pub mod plan;
 pub mod resolve;
 pub mod run;
+pub mod session;
 pub mod shape;
 pub mod source;
 pub mod syntax;
 pub mod train;
 pub mod weights;
+
+pub use compile::{CheckOptions, Checked, check};
+pub use session::{Given, RunResult, RunSettings, Session};

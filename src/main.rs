@@ -1,2 +1,7 @@
 //! The `taper` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    taper::cli::main()
+}

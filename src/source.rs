@@ -109,6 +109,12 @@ pub trait Sources {
     /// A sentence for people saying why the file cannot be read.
     fn read(&self, path: &str) -> Result<String, String>;
 
+    /// The text of a standard library file (`nn.taper`, relative to the library's folder) where a folder
+    /// overrides the embedded library; `None` otherwise.
+    fn std(&self, _path: &str) -> Option<String> {
+        None
+    }
+
     /// The path of an import written in the file `from`.
     ///
     /// # Errors

@@ -111,6 +111,7 @@ codes! {
     // Warnings and information
     UNUSED = "W0001", "never used";
     SHADOWED_DATA = "W0002", "last partial batch is dropped";
+    UNTRAINED = "W0003", "the weights are not trained";
     REVEALED = "I0001", "revealed type";
 }
 

@@ -9,6 +9,9 @@
 mod flow;
 mod loops;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

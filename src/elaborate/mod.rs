@@ -1,1 +1,121 @@
-//! (to be written)
+//! Elaboration: evaluates a file's static part and builds the graphs of its pipelines.
+//!
+//! Invariant of a [`Program`](crate::graph::program::Program): every graph is valid
+//! ([`crate::graph::validate`]), its parameters are among the program's weights, and no value of the
+//! language but tensors is left.
+
+mod arith;
+mod block;
+mod builtins;
+mod call;
+mod entry;
+mod expr;
+mod fields;
+mod flow;
+mod index;
+mod intrinsics;
+mod looping;
+mod ops_call;
+mod pipeline;
+mod report;
+mod signature;
+mod stmt;
+mod train;
+mod unit;
+mod value;
+mod weights;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::diagnostic::Diagnostic;
+use crate::graph::program::StaticValue;
+use crate::resolve::{ModuleId, Modules};
+use crate::shape::DType;
+use crate::source::{SourceMap, Span};
+
+pub use pipeline::{Elaboration, Request, elaborate};
+
+use unit::Unit;
+use value::Value;
+use weights::Registry;
+
+/// A field of a data set, as elaboration sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataField {
+    /// `image`, `label`, …
+    pub name: String,
+    /// As stored.
+    pub dtype: DType,
+    /// The shape of one sample.
+    pub shape: Vec<usize>,
+}
+
+/// Tells the fields of a data set, by name and split; a sentence says why it cannot.
+pub type DataCatalog<'a> = dyn Fn(&str, &str) -> Result<Vec<DataField>, Diagnostic> + Sync + 'a;
+
+/// What elaboration is given beside the files.
+pub struct Options<'a> {
+    /// `--set name=value`: configuration of the pipeline.
+    pub set: Vec<(String, StaticValue)>,
+    /// Training options given on the command line (`steps`, `batch`, …), which win over the file's.
+    pub train: Vec<(String, StaticValue)>,
+    /// What data sets there are.
+    pub data: &'a DataCatalog<'a>,
+    /// What a file may cost.
+    pub limits: Limits,
+}
+
+/// Bounds of elaboration: a file is data, not a program to trust.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Evaluated expressions.
+    pub steps: u64,
+    /// Nested calls and expressions.
+    pub depth: u32,
+    /// Elements of all lists made.
+    pub elements: u64,
+    /// Bytes of one tensor; above, the check says that the machine cannot hold it.
+    pub tensor_bytes: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { steps: 4_000_000, depth: 1_000, elements: 8_000_000, tensor_bytes: 64e9 }
+    }
+}
+
+/// A call under way, for messages.
+struct Frame {
+    /// Where the call stands.
+    call: Span,
+    /// The field path of the instance called, if it is one.
+    path: Option<Arc<str>>,
+    /// `Conv2d`, `reparameterize`.
+    what: String,
+}
+
+/// The state of an elaboration.
+struct Elaborator<'a> {
+    map: &'a SourceMap,
+    modules: &'a Modules,
+    options: &'a Options<'a>,
+    diagnostics: Vec<Diagnostic>,
+    frames: Vec<Frame>,
+    /// The graph under construction.
+    unit: Option<Unit>,
+    units: usize,
+    /// Weights of the pipeline, and (during training) of the optimizers.
+    registry: Registry,
+    extra: Option<Registry>,
+    /// Field path of the instance whose graph is evaluated.
+    path: Arc<str>,
+    constants: HashMap<(ModuleId, usize), Option<Value>>,
+    steps: u64,
+    depth: u32,
+    elements: u64,
+    aborted: bool,
+    loops: usize,
+    /// While fields are built, no tensor can be computed.
+    in_fields: u32,
+}

@@ -121,6 +121,8 @@ pub struct Entry {
     pub graph: Graph,
     /// Outputs, in the order of the root's outputs.
     pub outputs: Vec<EntryOutput>,
+    /// Data sets that the graph reads whole: inputs of the graph beside the parameters.
+    pub data: Vec<DataInput>,
 }
 
 /// One field of a data set that a training step reads.

@@ -9,6 +9,7 @@ pub mod avg_pool;
 pub mod conv_spec;
 pub mod error;
 pub mod max_pool;
+pub mod numbers;
 pub mod primitive;
 pub mod resize;
 pub mod structure;

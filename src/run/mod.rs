@@ -16,6 +16,9 @@ pub mod watch;
 #[cfg(test)]
 mod tests;
 
+/// Tensors and devices as candle has them: what the executor takes and gives.
+pub use candle_core::{Device, Tensor};
+
 pub use array::{from_array, to_array};
 pub use bind::{Binding, bind};
 pub use convert::{candle_dtype, from_f64, own, taper_dtype, to_f32_vec, to_f64_vec};

@@ -140,7 +140,7 @@ impl Piece<'_> {
         let word = self.word(found);
         if self.kind(found) == Some(Rule::word) && word.len() > 2 && !RESERVED.contains(&word) {
             let keywords: Vec<&str> = expected.iter().filter_map(|r| keyword(*r)).collect();
-            if let Some(right) = did_you_mean(word, keywords) {
+            if let Some(right) = nearest(word, &keywords) {
                 return Some(self.keyword_slip(found, right));
             }
         }
@@ -170,10 +170,7 @@ impl Piece<'_> {
                 return Some(diagnostic.label(self.span(before), "not known").help(*help));
             }
         }
-        (word.len() > 2)
-            .then(|| did_you_mean(word, known.iter().copied()))
-            .flatten()
-            .map(|right| self.keyword_slip(before, right))
+        (word.len() > 2).then(|| nearest(word, known)).flatten().map(|right| self.keyword_slip(before, right))
     }
 
     fn keyword_slip(&self, i: usize, right: &str) -> Diagnostic {
@@ -225,7 +222,8 @@ impl Piece<'_> {
         let names =
             expected.iter().any(|r| matches!(r, Rule::name | Rule::param | Rule::pattern | Rule::patterns));
         let symbol = SYMBOLS.iter().find(|(s, _)| *s == word);
-        let doubled = word == "*" && self.previous(found).is_some_and(|p| self.word(p) == "*");
+        let doubled =
+            self.word(self.next(found)) == "*" || self.previous(found).is_some_and(|p| self.word(p) == "*");
         match symbol {
             Some((s, help)) if *s != "*" || doubled => diagnostic.help(*help),
             _ if RESERVED.contains(&word) && (names || self.kind(self.next(found)) == Some(Rule::assign)) => {
@@ -234,6 +232,15 @@ impl Piece<'_> {
             _ => diagnostic,
         }
     }
+}
+
+/// The keyword that was meant; of two that are equally near the longer one, as letters get lost more often
+/// than they get in.
+fn nearest(word: &str, keywords: &[&'static str]) -> Option<&'static str> {
+    let mut sorted = keywords.to_vec();
+    sorted.sort_by_key(|k| std::cmp::Reverse(k.len()));
+    let near = |k: &&str| strsim::damerau_levenshtein(word, k);
+    sorted.into_iter().filter(|k| did_you_mean(word, [*k]).is_some()).min_by_key(near)
 }
 
 /// `a, b or c`.

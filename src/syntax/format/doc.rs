@@ -29,6 +29,8 @@ pub enum Doc {
     Group(D),
     /// A group whose forced newlines do not break the groups around it: a body in braces.
     Braces(D),
+    /// What stands after `=`: on the same line; if it does not fit there and fits on the next, there.
+    Value(D),
     /// Arguments: `head` on one line and `last` broken after it if that fits, else `plain`.
     Hug {
         /// Up to the last argument.
@@ -102,6 +104,11 @@ pub fn force() -> D {
     Rc::new(Doc::Force)
 }
 
+/// What stands after `=`.
+pub fn value(d: D) -> D {
+    Rc::new(Doc::Value(d))
+}
+
 /// Only if broken.
 pub fn broken(s: &'static str) -> D {
     Rc::new(Doc::Broken(s))
@@ -111,7 +118,7 @@ pub fn broken(s: &'static str) -> D {
 pub fn many_lines(d: &Doc) -> bool {
     match d {
         Doc::Concat(all) => all.iter().any(|d| many_lines(d)),
-        Doc::Nest(d) | Doc::Group(d) | Doc::Braces(d) => many_lines(d),
+        Doc::Nest(d) | Doc::Group(d) | Doc::Braces(d) | Doc::Value(d) => many_lines(d),
         Doc::Hug { plain, .. } => many_lines(plain),
         other => forced(other),
     }
@@ -122,7 +129,7 @@ pub fn forced(d: &Doc) -> bool {
     match d {
         Doc::Hard(_) | Doc::Suffix(_) | Doc::Force => true,
         Doc::Concat(all) => all.iter().any(|d| forced(d)),
-        Doc::Nest(d) | Doc::Group(d) => forced(d),
+        Doc::Nest(d) | Doc::Group(d) | Doc::Value(d) => forced(d),
         Doc::Text(_) | Doc::Line(_) | Doc::Broken(_) | Doc::Braces(_) => false,
         Doc::Hug { head, .. } => forced(head),
     }
@@ -182,6 +189,21 @@ impl Printer {
                         && (mode == Mode::Flat || self.fits(&[(indent, Mode::Flat, &**d)], &stack));
                     stack.push((indent, if flat { Mode::Flat } else { Mode::Break }, d));
                 }
+                Doc::Value(d) => {
+                    let flat = [(indent, Mode::Flat, &**d)];
+                    let here = self.column + 1;
+                    let forced = many_lines(d);
+                    let next = mode == Mode::Break
+                        && !forced
+                        && !self.fits_at(here, &flat, &stack)
+                        && self.fits_at(indent + STEP, &flat, &stack);
+                    if next {
+                        self.newline(indent + STEP, 0);
+                    } else {
+                        self.write(" ");
+                    }
+                    stack.push((indent, mode, d));
+                }
                 Doc::Hug { head, last, tail, plain } => {
                     let (head, last, tail): (&Doc, &Doc, &Doc) = (head, last, tail);
                     let inner = match last {
@@ -236,7 +258,11 @@ impl Printer {
 
     /// Whether `first` (in reverse order) and what follows it fit up to the next newline.
     fn fits(&self, first: &[Command], rest: &[Command]) -> bool {
-        let at = if self.column == 0 { self.indent } else { self.column };
+        self.fits_at(if self.column == 0 { self.indent } else { self.column }, first, rest)
+    }
+
+    /// The same from column `at`.
+    fn fits_at(&self, at: usize, first: &[Command], rest: &[Command]) -> bool {
         let mut left = WIDTH.saturating_sub(at);
         let mut stack: Vec<Command> = first.to_vec();
         let mut rest = rest.iter().rev();
@@ -257,6 +283,10 @@ impl Printer {
                 Doc::Suffix(_) | Doc::Broken(_) | Doc::Force => {}
                 Doc::Concat(all) => stack.extend(all.iter().rev().map(|d| (indent, mode, &**d))),
                 Doc::Nest(d) => stack.push((indent, mode, d)),
+                Doc::Value(d) => {
+                    left = left.saturating_sub(1);
+                    stack.push((indent, mode, d));
+                }
                 // A group that may still go on one line is measured so, one that only follows as if broken.
                 Doc::Group(d) if own && mode == Mode::Break && !forced(d) => {
                     stack.push((indent, Mode::Flat, d))

@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use super::Formatter;
-use super::doc::{D, Doc, braces, broken, concat, group, hard, line, many_lines, nest, nil, soft, text};
+use super::doc::{
+    D, Doc, braces, broken, concat, group, hard, line, many_lines, nest, nil, soft, text, value,
+};
 use super::lists::{BARE, RECORD, ROUND, SQUARE};
 use crate::source::Span;
 use crate::syntax::ast::*;
@@ -94,6 +96,16 @@ impl Formatter<'_> {
         group(concat(vec![text("["), nest(concat(inner)), soft(), text("]")]))
     }
 
+    /// ` = ` and a value. An equation goes to a line of its own rather than being broken.
+    pub fn assigned(&mut self, e: &Expr) -> D {
+        let document = self.expr(e);
+        if matches!(e.kind, ExprKind::Binary(..) | ExprKind::Unary(..)) {
+            concat(vec![text(" ="), value(document)])
+        } else {
+            concat(vec![text(" = "), document])
+        }
+    }
+
     /// Operators of one precedence, each at the end of its line if they do not fit on one.
     fn operators(&mut self, e: &Expr, level: u8) -> D {
         self.hoist(e.span.start);
@@ -120,7 +132,7 @@ impl Formatter<'_> {
         group(concat(vec![first, nest(concat(rest))]))
     }
 
-    /// A chain of `->`, each at the start of its line if they do not fit on one.
+    /// A chain of `->`; if it does not fit on a line, each step that is not a bare name starts one.
     fn flow(&mut self, e: &Expr) -> D {
         self.hoist(e.span.start);
         let (mut spine, mut left) = (Vec::new(), e);
@@ -132,11 +144,15 @@ impl Formatter<'_> {
         let mut rest = Vec::new();
         let mut end = left.span.end;
         for step in spine.into_iter().rev() {
-            rest.extend(self.trailing(end, "->"));
+            let mut comments: Vec<D> = self.trailing(end, "->").into_iter().collect();
             for comment in self.before(step.span.start) {
-                rest.extend([hard(0), self.comment(&comment)]);
+                comments.extend([hard(0), self.comment(&comment)]);
             }
-            rest.extend([line(), text("-> "), self.expr(step)]);
+            let document = concat(vec![line(), text("-> "), self.expr(step)]);
+            // A bare name, as of an activation, stays with the step before it.
+            let stays = comments.is_empty() && matches!(step.kind, ExprKind::Name(_));
+            rest.extend(comments);
+            rest.push(if stays { group(document) } else { document });
             end = step.span.end;
         }
         group(concat(vec![first, nest(concat(rest))]))
@@ -160,9 +176,9 @@ impl Formatter<'_> {
         let mut head = vec![text("(")];
         let mut plain = vec![soft()];
         for arg in &args[..args.len() - 1] {
-            let (name, value) = self.arg(arg);
-            head.extend([name.clone(), value.clone(), text(", ")]);
-            plain.extend([name, value, text(","), line()]);
+            let (name, argument) = self.arg(arg);
+            head.extend([name.clone(), argument.clone(), text(", ")]);
+            plain.extend([name, argument, text(","), line()]);
         }
         let name = text(match (&last.name, last.spread) {
             (Some(name), _) => format!("{} = ", name.name),
@@ -208,7 +224,8 @@ impl Formatter<'_> {
                 None => {}
             }
         }
-        let inline = !self.commented(e.span);
+        let bodies = arms.iter().map(|a| &a.then).chain(last);
+        let inline = !bodies.into_iter().any(|b| self.commented(b.span));
         let mut parts = Vec::new();
         let mut flat = inline;
         for arm in arms {
@@ -259,12 +276,12 @@ impl Formatter<'_> {
             let force = if flat { nil() } else { Rc::new(Doc::Force) };
             return (concat(head), braces(concat(vec![body, force])));
         }
-        head.push(text(" = "));
-        let value = match decl.body.stmts.as_slice() {
+        head.push(text(if decl.name.is_some() { " =" } else { " = " }));
+        let body = match decl.body.stmts.as_slice() {
             [Stmt::Expr(e)] => self.expr(e),
             _ => nil(),
         };
-        (concat(head), value)
+        (concat(head), if decl.name.is_some() { value(body) } else { body })
     }
 
     fn loop_expr(&mut self, l: &Loop) -> D {

@@ -162,7 +162,7 @@ impl Formatter<'_> {
 
     fn field(&mut self, field: &Field) -> D {
         let target = self.place(&field.target);
-        let mut parts = vec![target, text(" = "), self.expr(&field.value)];
+        let mut parts = vec![target, self.assigned(&field.value)];
         let mut tail = Vec::new();
         if let Some(from) = &field.from {
             tail.push(if starts_with_word(from) { line() } else { text(" ") });

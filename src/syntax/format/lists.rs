@@ -1,4 +1,4 @@
-//! Lists with commas, one element to a line if they do not fit.
+//! Lists with commas: on the line they start on, else all on the next, else one element to a line.
 
 use super::Formatter;
 use super::doc::{D, broken, concat, force, group, hard, line, many_lines, nest, soft, text};
@@ -43,7 +43,7 @@ impl Formatter<'_> {
         }
         self.hoist(open);
         let edge = || if style.pad { line() } else { soft() };
-        let mut inner: Vec<D> = if style.open.is_empty() { Vec::new() } else { vec![edge()] };
+        let mut inner: Vec<D> = Vec::new();
         for (i, element) in list.iter().enumerate() {
             let place = span(element);
             let mut leads = self.before(place.start);
@@ -77,7 +77,9 @@ impl Formatter<'_> {
         if style.open.is_empty() {
             return group(nest(concat(inner)));
         }
-        group(concat(vec![text(style.open), nest(concat(inner)), edge(), text(style.close)]))
+        // All elements on one line of their own, if that is enough.
+        let inner = nest(concat(vec![edge(), group(concat(inner))]));
+        group(concat(vec![text(style.open), inner, edge(), text(style.close)]))
     }
 
     /// `(a: int = 1, …)` of a header whose parentheses are the first after byte `from`.

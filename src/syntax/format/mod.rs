@@ -22,6 +22,23 @@ use crate::source::FileId;
 /// # Errors
 /// The diagnostics of a text that does not parse: it is not formatted.
 pub fn format(text: &str) -> Result<String, Vec<Diagnostic>> {
+    let (mut out, comments) = once(text)?;
+    // A comment that has moved before a statement no longer keeps what it stood in from fitting on a line.
+    for _ in 0..if comments { MOVES } else { 0 } {
+        let (next, _) = once(&out)?;
+        if next == out {
+            break;
+        }
+        out = next;
+    }
+    Ok(out)
+}
+
+/// How often comments may move; each time they leave one construct for the one around it.
+const MOVES: usize = 8;
+
+/// The text laid out, and whether it has comments.
+fn once(text: &str) -> Result<(String, bool), Vec<Diagnostic>> {
     let (file, diagnostics, layout) = parse_laid_out(text, FileId::default());
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Err(diagnostics);
@@ -29,7 +46,7 @@ pub fn format(text: &str) -> Result<String, Vec<Diagnostic>> {
     let mut formatter =
         Formatter { text, layout: &layout, comments: &file.comments, next: 0, hoisted: Vec::new() };
     let document = formatter.file(&file);
-    Ok(doc::print(&document))
+    Ok((doc::print(&document), !file.comments.is_empty()))
 }
 
 /// Turns a tree into a document, with the comments in their order.

@@ -50,7 +50,7 @@ impl Formatter<'_> {
             Stmt::Watch(w) => {
                 let mut parts = vec![text(format!("watch {}", w.name.name))];
                 if let Some(value) = &w.value {
-                    parts.extend([text(" = "), self.expr(value)]);
+                    parts.push(self.assigned(value));
                 }
                 concat(parts)
             }
@@ -58,7 +58,7 @@ impl Formatter<'_> {
             Stmt::Assert(a) => self.assert(a),
             Stmt::Update(u) => {
                 let target = self.place(&u.target);
-                concat(vec![text("update "), target, text(" = "), self.expr(&u.value)])
+                concat(vec![text("update "), target, self.assigned(&u.value)])
             }
             Stmt::Minimize(m) => self.minimize(m),
             Stmt::Every(e) => {
@@ -76,7 +76,7 @@ impl Formatter<'_> {
     /// `a, b = e`.
     pub fn let_(&mut self, l: &Let) -> D {
         let pattern = self.pattern(&l.pattern);
-        concat(vec![pattern, text(" = "), self.expr(&l.value)])
+        concat(vec![pattern, self.assigned(&l.value)])
     }
 
     /// `assert cond, "…"`.

@@ -149,6 +149,51 @@ block A() {
 }
 
 #[test]
+fn equations_and_chains_break_well() {
+    let text = "\
+block B() {
+  body = ConvTranspose2d(width, 4, stride = 2, pad = 1) -> silu -> ConvTranspose2d(1, 4, stride = 2) -> tanh
+  graph (x) {
+    update running_var = (1 - momentum) * running_var + momentum * stop_grad(var) * count / (count - 1)
+    y = conv_transpose2d(x, weight, stride = stride, pad = pad, output_pad = output_pad, groups = groups)
+    y = conv_transpose2d(x, weight, stride = stride, pad = pad, output_pad = output_pad, groups = groups, bias = bias, dilation = 1)
+  }
+}
+fn patchify(x: [n, c, h, w], p: int) = rearrange(x, \"n c (h p) (w q) -> n (h w) (p q c)\", p = p, q = p)
+";
+    assert_eq!(
+        formatted(text),
+        "\
+block B() {
+  body = ConvTranspose2d(width, 4, stride = 2, pad = 1) -> silu
+    -> ConvTranspose2d(1, 4, stride = 2) -> tanh
+
+  graph (x) {
+    update running_var =
+      (1 - momentum) * running_var + momentum * stop_grad(var) * count / (count - 1)
+    y = conv_transpose2d(
+      x, weight, stride = stride, pad = pad, output_pad = output_pad, groups = groups
+    )
+    y = conv_transpose2d(
+      x,
+      weight,
+      stride = stride,
+      pad = pad,
+      output_pad = output_pad,
+      groups = groups,
+      bias = bias,
+      dilation = 1,
+    )
+  }
+}
+
+fn patchify(x: [n, c, h, w], p: int) =
+  rearrange(x, \"n c (h p) (w q) -> n (h w) (p q c)\", p = p, q = p)
+"
+    );
+}
+
+#[test]
 fn a_file_with_mistakes_is_left_alone() {
     let errors = format("x = (1\n").expect_err("does not parse");
     assert_eq!(errors.len(), 1);

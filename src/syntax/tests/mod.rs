@@ -1,7 +1,10 @@
 //! Tests of parsing and formatting.
 
 mod formatting;
+mod generate;
+mod mistakes;
 mod parsing;
+mod properties;
 mod samples;
 
 use super::ast::File;

@@ -1,0 +1,43 @@
+//! Arguments that several commands share, and the file they name, compiled.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::files::FileSources;
+use super::{report, values};
+use crate::graph::program::StaticValue;
+use crate::{CheckOptions, Checked};
+
+/// The file and what overrides it.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct FileOptions {
+    /// Set a configuration parameter of the pipeline: name=value (repeatable)
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = values::parse_set)]
+    pub set: Vec<(String, StaticValue)>,
+    /// A folder whose files override the embedded standard library
+    #[arg(long, value_name = "DIR")]
+    pub stdlib: Option<PathBuf>,
+    /// A further folder that imports may reach (repeatable)
+    #[arg(long = "root", value_name = "DIR")]
+    pub roots: Vec<PathBuf>,
+    /// The folder of the data sets; without it, the images that ship with Taper
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+impl FileOptions {
+    /// Compiles a file.
+    pub(super) fn check(&self, file: &Path, options: CheckOptions) -> Checked {
+        let sources = FileSources::new(file, &self.roots, self.stdlib.as_deref());
+        let options = CheckOptions { set: self.set.clone(), data: self.data.clone(), ..options };
+        crate::check(&sources, &file.to_string_lossy(), &options)
+    }
+
+    /// Compiles a file and prints what there is to say; `None` when it has errors.
+    pub(super) fn check_and_print(&self, file: &Path, options: CheckOptions) -> Option<Checked> {
+        let checked = self.check(file, options);
+        let failed = report::print(&checked.diagnostics, &checked.sources);
+        (!failed).then_some(checked)
+    }
+}

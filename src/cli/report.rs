@@ -1,0 +1,52 @@
+//! Diagnostics on standard error.
+
+use std::io::{IsTerminal, Write};
+
+use super::Outcome;
+use crate::diagnostic::{Diagnostic, render::render_all};
+use crate::source::SourceMap;
+
+/// Prints diagnostics; whether there was an error.
+pub(super) fn print(diagnostics: &[Diagnostic], sources: &SourceMap) -> bool {
+    if diagnostics.is_empty() {
+        return false;
+    }
+    let stderr = std::io::stderr();
+    let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let errors = diagnostics.iter().filter(|d| d.is_error()).count();
+    let mut out = stderr.lock();
+    // A closed pipe is no reason to fail.
+    let _ = write!(out, "{}", render_all(diagnostics, sources, colour));
+    if errors > 1 {
+        let _ = writeln!(out, "\n{errors} errors");
+    }
+    errors > 0
+}
+
+/// Prints one diagnostic without source; for what is wrong outside the file.
+pub(super) fn fail(diagnostic: Diagnostic, outcome: Outcome) -> Outcome {
+    print(std::slice::from_ref(&diagnostic), &SourceMap::default());
+    outcome
+}
+
+/// Prints to standard output; a closed pipe is no reason to fail.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Prints to standard error.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// `12.3 M`, `4.5 G`: a count.
+pub(super) fn count(value: f64) -> String {
+    let (scaled, unit) = match value {
+        v if v >= 1e12 => (v / 1e12, " T"),
+        v if v >= 1e9 => (v / 1e9, " G"),
+        v if v >= 1e6 => (v / 1e6, " M"),
+        v if v >= 1e3 => (v / 1e3, " k"),
+        v => return format!("{v:.0} "),
+    };
+    if scaled < 10.0 { format!("{scaled:.2}{unit}") } else { format!("{scaled:.1}{unit}") }
+}

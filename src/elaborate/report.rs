@@ -1,0 +1,143 @@
+//! Diagnostics of elaboration: the user's line first, the limits, values of operations' errors.
+
+use super::Elaborator;
+use super::value::Value;
+use crate::diagnostic::{Code, Diagnostic, Label, codes};
+use crate::ops::OpError;
+use crate::source::Span;
+
+impl Elaborator<'_> {
+    /// Whether a span lies in the standard library.
+    pub(super) fn in_std(&self, span: Span) -> bool {
+        self.modules.list.iter().any(|m| m.std && m.file == span.file)
+    }
+
+    /// Adds a diagnostic. One whose place lies in the standard library points at the user's line first.
+    pub(super) fn report(&mut self, mut d: Diagnostic) {
+        if self.aborted && d.is_error() {
+            return;
+        }
+        if let Some(first) = d.labels.first().cloned()
+            && self.in_std(first.span)
+            && let Some(at) = self.frames.iter().rposition(|f| !self.in_std(f.call))
+        {
+            let what = self.frames[at].what.clone();
+            d.labels.insert(0, Label { span: self.frames[at].call, text: format!("in this use of {what}") });
+        }
+        if let Some(path) = self.frames.iter().rev().find_map(|f| f.path.clone()).filter(|p| !p.is_empty())
+            && d.is_error()
+        {
+            d.notes.push(format!("while building `{path}`"));
+        }
+        if !self.diagnostics.contains(&d) {
+            self.diagnostics.push(d);
+        }
+    }
+
+    /// Adds an error with one label and gives the value of what failed.
+    pub(super) fn error(
+        &mut self,
+        code: Code,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> Value {
+        self.report(Diagnostic::error(code, message).label(span, label));
+        Value::Error
+    }
+
+    /// [`Self::error`] with a help line.
+    pub(super) fn error_help(
+        &mut self,
+        code: Code,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Value {
+        self.report(Diagnostic::error(code, message).label(span, label).help(help));
+        Value::Error
+    }
+
+    /// An operation's error at the place of its call, with the types of what it was given.
+    pub(super) fn op_error(&mut self, e: OpError, span: Span, given: &[(Span, String)]) -> Value {
+        let mut d = Diagnostic::error(e.code, e.message).label(span, "here");
+        for (at, ty) in given.iter().filter(|(at, _)| *at != span) {
+            d = d.label(*at, ty.clone());
+        }
+        if let Some(help) = e.help {
+            d = d.help(help);
+        }
+        self.report(d);
+        Value::Error
+    }
+
+    /// An operation that refused to be differentiated: the place of the gradient first, then its own.
+    pub(super) fn refused(&mut self, r: crate::differentiate::Refused, span: Span) -> Value {
+        let mut d = Diagnostic::error(r.error.code, r.error.message).label(span, "differentiated here");
+        if r.span != span {
+            d = d.label(r.span, "this operation refuses");
+        }
+        if let Some(help) = r.error.help {
+            d = d.help(help);
+        }
+        self.report(d);
+        Value::Error
+    }
+
+    /// Counts one evaluation step; `false` when the file has used up its allowance.
+    pub(super) fn tick(&mut self, span: Span) -> bool {
+        self.steps += 1;
+        if self.steps > self.options.limits.steps && !self.aborted {
+            let limit = self.options.limits.steps;
+            self.error_help(
+                codes::STEP_LIMIT,
+                span,
+                format!("elaborating this file takes more than {limit} steps"),
+                "this was under way",
+                "a `for` that long belongs into a run-time `loop`; or make its range shorter",
+            );
+            self.aborted = true;
+        }
+        !self.aborted
+    }
+
+    /// Counts the elements of a new list; `false` when the file has used up its allowance.
+    pub(super) fn allocate(&mut self, count: usize, span: Span) -> bool {
+        self.elements += count as u64;
+        if self.elements > self.options.limits.elements && !self.aborted {
+            let limit = self.options.limits.elements;
+            self.error_help(
+                codes::SIZE_LIMIT,
+                span,
+                format!("the lists of this file hold more than {limit} elements"),
+                "this list outgrows the limit",
+                "numbers by the million belong into a tensor (`arange`, `normal`, data), not into a static list",
+            );
+            self.aborted = true;
+        }
+        !self.aborted
+    }
+
+    /// Goes one level deeper; `false` when too deep. Pair with [`Self::leave`].
+    pub(super) fn enter(&mut self, span: Span) -> bool {
+        self.depth += 1;
+        if self.depth > self.options.limits.depth && !self.aborted {
+            let what = self.frames.last().map_or("this expression".to_string(), |f| f.what.clone());
+            let call = self.frames.last().map_or(span, |f| f.call);
+            self.error_help(
+                codes::RECURSION_LIMIT,
+                call,
+                format!("{what} calls itself without end"),
+                format!("{} nested calls and expressions deep here", self.options.limits.depth),
+                "a function that calls itself needs an `if` on a static value that ends it",
+            );
+            self.aborted = true;
+        }
+        !self.aborted
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.depth -= 1;
+    }
+}

@@ -1,0 +1,489 @@
+//! A pipeline ready to run: its weights, a device, and entry points that take arrays and files.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use crate::data::{self, Array, ArrayData};
+use crate::diagnostic::{Diagnostic, codes};
+use crate::graph::program::{Entry, EntryKind, EntryOutput, EntryParam, Program};
+use crate::media::{Animation, Filter, Fit, GridShape, Image, ReadOptions, grid_f32, read_image, write_gif};
+use crate::run::{
+    Device, Executor, Rng, RunError, RunOptions, Tensor, Watcher, from_array, open, set_threads, to_array,
+};
+use crate::shape::{Dim, Type};
+use crate::weights::{self, ParamStore, initialise_into};
+
+/// Settings of a session.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// `auto`, `cpu`, `cuda`, `cuda:1`.
+    pub device: String,
+    /// Threads; all cores if `None`.
+    pub threads: Option<usize>,
+    /// Key of all randomness.
+    pub seed: u64,
+    /// Only this sample of the batch.
+    pub only: Option<u32>,
+    /// Where noise comes from.
+    pub rng: Rng,
+    /// The folder of the data sets.
+    pub data: Option<PathBuf>,
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        RunSettings {
+            device: "auto".into(),
+            threads: None,
+            seed: 0,
+            only: None,
+            rng: Rng::Philox,
+            data: None,
+        }
+    }
+}
+
+/// Inputs of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Files by parameter.
+    pub files: Vec<(String, Vec<PathBuf>)>,
+    /// Arrays by parameter.
+    pub arrays: Vec<(String, Array)>,
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct RunResult {
+    /// The outputs, described and computed.
+    pub outputs: Vec<(EntryOutput, Array)>,
+    /// Values of `watch` in loops: name, step, value.
+    pub watched: Vec<(String, usize, Array)>,
+    /// What is worth saying.
+    pub warnings: Vec<Diagnostic>,
+    /// Most bytes of tensors held at once, measured.
+    pub peak_bytes: u64,
+    /// The same, predicted by the plan.
+    pub predicted_peak_bytes: u64,
+}
+
+/// A pipeline with weights and a device.
+pub struct Session {
+    program: Program,
+    settings: RunSettings,
+    device: Device,
+    weights: ParamStore,
+    /// Whether the weights were trained (else they are first values).
+    trained: bool,
+    warnings: Vec<Diagnostic>,
+}
+
+impl Session {
+    /// Opens the device. Weights are first values until [`Session::load_weights`].
+    ///
+    /// # Errors
+    /// A device that is not there (E0903), a thread pool that cannot be made.
+    pub fn open(program: Program, settings: &RunSettings) -> Result<Session, Diagnostic> {
+        if let Some(threads) = settings.threads {
+            set_threads(threads)?;
+        }
+        let device = open(settings.device.parse()?)?;
+        Ok(Session {
+            program,
+            settings: settings.clone(),
+            device,
+            weights: ParamStore::new(),
+            trained: false,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The pipeline.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Loads weights from a file or folder, or from `NAME.safetensors` beside the pipeline's `file` if that
+    /// is there and `argument` is `None`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them (E07…).
+    pub fn load_weights(&mut self, argument: Option<&Path>, file: &Path) -> Result<(), Vec<Diagnostic>> {
+        let shipped = weights::shipped(file);
+        let path = match argument {
+            Some(path) => path.to_path_buf(),
+            None if shipped.is_file() => shipped,
+            None => return Ok(()),
+        };
+        let (store, remarks) = weights::load(&self.program.weights, &path, true, &self.device)?;
+        self.weights = store;
+        self.trained = true;
+        self.warnings = remarks;
+        Ok(())
+    }
+
+    /// Makes first values for the weights that `entry` reads and that were not loaded.
+    fn complete(&mut self, graph: &crate::graph::Graph) -> Result<(), RunError> {
+        if graph.parameters().all(|p| self.weights.get(&p.path).is_some()) {
+            return Ok(());
+        }
+        if !self.trained {
+            let d = Diagnostic::warning(
+                codes::UNTRAINED,
+                "the weights are first values: nothing was trained or loaded",
+            );
+            self.warnings
+                .push(d.help("train first (`taper train FILE --out DIR`), then give `--weights DIR`"));
+        }
+        initialise_into(&mut self.weights, &self.program.init, self.settings.seed, &self.device)
+    }
+
+    /// Runs an entry point.
+    ///
+    /// # Errors
+    /// `Err(None)` when the watcher cancelled; else what is wrong with the inputs or the run.
+    pub fn run(
+        &mut self,
+        entry: &Entry,
+        given: Given,
+        watcher: &mut dyn Watcher,
+    ) -> Result<RunResult, Option<Diagnostic>> {
+        let mut inputs: HashMap<String, Tensor> = HashMap::new();
+        for p in &entry.params {
+            if let (EntryKind::Tensor(ty), Some(array)) | (EntryKind::Image(ty), Some(array)) =
+                (&p.kind, self.input(p, &given).map_err(Some)?)
+            {
+                let array = self.slice_only(array, ty).map_err(Some)?;
+                inputs.insert(p.name.clone(), from_array(&array, &self.device).map_err(Some)?);
+            }
+        }
+        for d in &entry.data {
+            let options = ReadOptions::default();
+            let set = data::open_named(&d.dataset, &d.split, self.settings.data.as_deref(), &options)
+                .map_err(Some)?;
+            let all: Vec<usize> = (0..set.len()).collect();
+            let array = set.get(&all, &d.field).map_err(Some)?;
+            inputs.insert(d.input.clone(), from_array(&array, &self.device).map_err(Some)?);
+        }
+        let mut graph = crate::optimize::optimize(&entry.graph, &crate::optimize::Options::default());
+        if self.settings.only.is_some() {
+            graph.map_dims(&mut |d| d.substitute(&|n| (n == "count").then(|| Dim::from(1))));
+        }
+        self.complete(&graph).map_err(failed)?;
+        let shapes: BTreeMap<String, Vec<usize>> =
+            inputs.iter().map(|(n, t)| (n.clone(), t.dims().to_vec())).collect();
+        let executor = Executor::new(&graph, &shapes, &self.device).map_err(failed)?;
+        let predicted = crate::plan::Plan::new(executor.graph()).summary.live_bytes;
+        let options = RunOptions {
+            seed: self.settings.seed,
+            first_sample: self.settings.only.unwrap_or(0),
+            device: self.device.clone(),
+            rng: self.settings.rng,
+            ..RunOptions::default()
+        };
+        let mut record =
+            Recorder { inner: watcher, watched: Vec::new(), warnings: std::mem::take(&mut self.warnings) };
+        let weights = &self.weights;
+        let out = executor
+            .run(&inputs, &|path| weights.get(path).cloned(), &options, &mut record)
+            .map_err(failed)?;
+        let arrays = out.outputs.iter().map(to_array).collect::<Result<Vec<_>, _>>().map_err(Some)?;
+        Ok(RunResult {
+            outputs: entry.outputs.iter().cloned().zip(arrays).collect(),
+            watched: record.watched,
+            warnings: record.warnings,
+            peak_bytes: out.memory.peak,
+            predicted_peak_bytes: predicted,
+        })
+    }
+
+    /// The array of a tensor parameter: as given, or read from its files.
+    fn input(&self, p: &EntryParam, given: &Given) -> Result<Option<Array>, Diagnostic> {
+        if let Some((_, array)) = given.arrays.iter().find(|(n, _)| *n == p.name) {
+            return Ok(Some(array.clone()));
+        }
+        let Some((_, files)) = given.files.iter().find(|(n, _)| *n == p.name) else { return Ok(None) };
+        match &p.kind {
+            EntryKind::Image(ty) => images(files, ty).map(Some),
+            EntryKind::Tensor(_) => match files.as_slice() {
+                [file] => tensor_file(file, &p.name).map(Some),
+                _ => Err(Diagnostic::error(codes::BAD_FLAG, format!("`--{}` takes one file", p.name))),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// Under `--only K`, sample K of an input that has an open batch.
+    fn slice_only(&self, array: Array, ty: &Type) -> Result<Array, Diagnostic> {
+        match (self.settings.only, ty.shape.first()) {
+            (Some(k), Some(first)) if first.as_const().is_none() => {
+                let k = k as usize;
+                if k >= array.rows() {
+                    let m = format!("`--only {k}`: there are {} samples", array.rows());
+                    return Err(Diagnostic::error(codes::BAD_FLAG, m).help("samples are counted from 0"));
+                }
+                array.take(&[k])
+            }
+            _ => Ok(array),
+        }
+    }
+}
+
+fn failed(e: RunError) -> Option<Diagnostic> {
+    match e {
+        RunError::Cancelled => None,
+        RunError::Failed(d) => Some(*d),
+    }
+}
+
+/// Keeps what loops show, and passes it on.
+struct Recorder<'a> {
+    inner: &'a mut dyn Watcher,
+    watched: Vec<(String, usize, Array)>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl Watcher for Recorder<'_> {
+    fn watch(&mut self, name: &str, step: usize, of: usize, value: &Tensor) {
+        self.inner.watch(name, step, of, value);
+        if of > 1
+            && let Ok(array) = to_array(value)
+        {
+            self.watched.push((name.to_string(), step, array));
+        }
+    }
+
+    fn progress(&mut self, step: usize, of: usize) {
+        self.inner.progress(step, of);
+    }
+
+    fn not_finite(&mut self, output: &str, count: usize, of: usize) {
+        let d = Diagnostic::warning(
+            codes::NOT_FINITE,
+            format!("{count} of {of} values of `{output}` are not finite"),
+        );
+        self.warnings.push(d.help("look for a division by zero, a log of zero, or weights that diverged"));
+    }
+
+    fn cancelled(&self) -> bool {
+        self.inner.cancelled()
+    }
+}
+
+/// The most images that an input takes from files.
+const MAX_IMAGES: usize = 1 << 20;
+
+/// Images from files, folders or IDX files as `[n, c, h, w]` in [0, 1].
+fn images(files: &[PathBuf], ty: &Type) -> Result<Array, Diagnostic> {
+    let [_, c, h, w] = ty.shape.as_slice() else {
+        return Err(Diagnostic::error(codes::INTERNAL, format!("an image input of type {ty}")));
+    };
+    let size = |d: &Dim| d.as_const().and_then(|v| usize::try_from(v).ok());
+    let (channels, size) = (size(c), size(h).zip(size(w)));
+    let options = ReadOptions { channels, size, fit: Fit::Crop, filter: Filter::Lanczos };
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut shape: Option<[usize; 3]> = None;
+    let mut count = 0;
+    let mut add = |data: &[u8], one: [usize; 3], path: &Path| {
+        if *shape.get_or_insert(one) != one {
+            let first = shape.unwrap_or(one);
+            let m = format!(
+                "`{}` is {one:?}, and the images before are {first:?} (channels, height, width)",
+                path.display()
+            );
+            return Err(
+                Diagnostic::error(codes::DATA_SHAPE, m).help("images of one input must have one size")
+            );
+        }
+        bytes.extend_from_slice(data);
+        Ok(())
+    };
+    for path in files {
+        let image = path.is_file() && !is_array(path);
+        if image {
+            let image = read_image(path, &options)?;
+            add(&image.data, image.shape(), path)?;
+            count += 1;
+            continue;
+        }
+        // A folder of images, an IDX file, an array: read as a data set is.
+        let read = ReadOptions { channels, size, ..ReadOptions::default() };
+        let set = data::open_with(path, "train", &read)?;
+        if set.len() > MAX_IMAGES {
+            let m = format!(
+                "`{}` holds {} images, and an input takes at most {MAX_IMAGES}",
+                path.display(),
+                set.len()
+            );
+            return Err(Diagnostic::error(codes::DATA_SHAPE, m));
+        }
+        let all: Vec<usize> = (0..set.len()).collect();
+        let array = set.get(&all, "image")?;
+        let (Some([n, c, h, w]), ArrayData::U8(data)) =
+            (<[usize; 4]>::try_from(array.shape.as_slice()).ok(), &array.data)
+        else {
+            let m = format!("`{}` holds no images of bytes [n, c, h, w]", path.display());
+            return Err(Diagnostic::error(codes::DATA_SHAPE, m));
+        };
+        add(data, [c, h, w], path)?;
+        count += n;
+    }
+    let Some([c, h, w]) = shape else {
+        return Err(Diagnostic::error(codes::DATA_EMPTY, "no image is given"));
+    };
+    let fits = |want: Option<usize>, have: usize| want.is_none_or(|v| v == have);
+    if !fits(channels, c) || size.is_some_and(|s| s != (h, w)) {
+        let m = format!("the images are [{c}, {h}, {w}], and the graph takes {ty}");
+        return Err(Diagnostic::error(codes::DATA_SHAPE, m).help("resize them, or give images of that size"));
+    }
+    let data = bytes.iter().map(|b| f32::from(*b) / 255.0).collect();
+    Array::new(vec![count, c, h, w], ArrayData::F32(data))
+}
+
+fn is_array(path: &Path) -> bool {
+    let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
+    [".npy", ".npz", ".safetensors", ".gz", "ubyte", ".idx"].iter().any(|e| name.ends_with(e))
+}
+
+/// A tensor from `.npy`, or the one (or the one of the parameter's name) of a `.safetensors`.
+fn tensor_file(path: &Path, name: &str) -> Result<Array, Diagnostic> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("npy") => data::read_npy(path),
+        Some("safetensors") => {
+            let bytes = std::fs::read(path).map_err(|e| {
+                Diagnostic::error(
+                    codes::DATA_UNREADABLE,
+                    format!("cannot read `{}`: {}", path.display(), crate::fs::plain(&e)),
+                )
+            })?;
+            let mut all = data::parse_safetensors(&bytes)?;
+            let at = all.iter().position(|(n, _)| n == name).or((all.len() == 1).then_some(0));
+            match at {
+                Some(i) => Ok(all.swap_remove(i).1),
+                None => {
+                    let known = all.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", ");
+                    Err(Diagnostic::error(
+                        codes::DATA_FIELD,
+                        format!("`{}` holds no `{name}`", path.display()),
+                    )
+                    .help(format!("it holds: {known}")))
+                }
+            }
+        }
+        _ => Err(Diagnostic::error(codes::BAD_FLAG, format!("cannot tell what `{}` is", path.display()))
+            .help("tensors are read from .npy and .safetensors")),
+    }
+}
+
+impl RunResult {
+    /// Writes the result: `.png` a grid of images, `.gif` an animation (of the loop's watched images, else of
+    /// the batch), `.npy` the only output, `.safetensors` all outputs by name.
+    ///
+    /// # Errors
+    /// A form that does not suit the outputs (E0901), a file that cannot be written (E0902).
+    pub fn write(&self, path: &Path, columns: Option<usize>) -> Result<(), Diagnostic> {
+        let bad = |m: String, help: &str| Err(Diagnostic::error(codes::BAD_FLAG, m).help(help.to_string()));
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        match extension.as_deref() {
+            Some("png") => match self.outputs.iter().find_map(|(_, a)| picture(a, columns)) {
+                Some(image) => image?.write_png(path),
+                None => bad(
+                    format!(
+                        "`{}`: the graph gives no image [n, c, h, w] with 1 or 3 channels",
+                        path.display()
+                    ),
+                    "write it to .npy or .safetensors, or let the graph end in an image",
+                ),
+            },
+            Some("gif") => {
+                let frames = self.frames(columns)?;
+                write_gif(path, &frames, &Animation::default())
+            }
+            Some("npy") => match self.outputs.as_slice() {
+                [(_, array)] => data::write_npy(path, array),
+                several => bad(
+                    format!("a .npy holds one tensor, and the graph gives {}", several.len()),
+                    "write them to .safetensors",
+                ),
+            },
+            Some("safetensors") => {
+                let named: Vec<(&str, Tensor)> = self
+                    .outputs
+                    .iter()
+                    .map(|(o, a)| Ok((o.name.as_str(), from_array(a, &Device::Cpu)?)))
+                    .collect::<Result<_, Diagnostic>>()?;
+                weights::store::save(named.iter().map(|(n, t)| (*n, t)), path, &BTreeMap::new())
+            }
+            _ => bad(
+                format!("cannot tell the form of `{}`", path.display()),
+                "name it .png (a grid of images), .gif, .npy or .safetensors",
+            ),
+        }
+    }
+
+    fn frames(&self, columns: Option<usize>) -> Result<Vec<Image>, Diagnostic> {
+        let mut frames = Vec::new();
+        for (_, _, array) in &self.watched {
+            if let Some(image) = picture(array, columns) {
+                frames.push(image?);
+            }
+        }
+        if frames.is_empty() {
+            // No loop to show: one frame per image.
+            for (_, array) in &self.outputs {
+                for k in 0..array.rows() {
+                    if let Some(image) = picture(&array.take(&[k])?, columns) {
+                        frames.push(image?);
+                    }
+                }
+            }
+        }
+        if frames.is_empty() {
+            return Err(Diagnostic::error(codes::BAD_FLAG, "the graph gives no images for a .gif")
+                .help("`watch` an image in the loop, or let the graph end in images"));
+        }
+        Ok(frames)
+    }
+
+    /// A line about each output: its value if it is one number, else its type and range.
+    pub fn summaries(&self) -> Vec<(String, String)> {
+        self.outputs
+            .iter()
+            .map(|(o, a)| {
+                let values = numbers(a);
+                let text = match values.as_slice() {
+                    [one] if a.shape.is_empty() => format!("{one}"),
+                    _ => {
+                        let n = values.len().max(1) as f64;
+                        let mean = values.iter().sum::<f64>() / n;
+                        let (lo, hi) = values
+                            .iter()
+                            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+                        format!("{:?} mean {mean:.6}, from {lo:.6} to {hi:.6}", a.shape)
+                    }
+                };
+                (o.name.clone(), text)
+            })
+            .collect()
+    }
+}
+
+fn numbers(a: &Array) -> Vec<f64> {
+    match &a.data {
+        ArrayData::U8(v) => v.iter().map(|x| f64::from(*x)).collect(),
+        ArrayData::I64(v) => v.iter().map(|x| *x as f64).collect(),
+        ArrayData::F32(v) => v.iter().map(|x| f64::from(*x)).collect(),
+        ArrayData::F64(v) => v.clone(),
+        ArrayData::Text(_) => Vec::new(),
+    }
+}
+
+/// Images [n, c, h, w] in [0, 1] as a grid; `None` for what is no picture.
+fn picture(a: &Array, columns: Option<usize>) -> Option<Result<Image, Diagnostic>> {
+    let [n, c, h, w] = <[usize; 4]>::try_from(a.shape.as_slice()).ok()?;
+    if !matches!(c, 1 | 3) || n == 0 {
+        return None;
+    }
+    let pixels: Vec<f32> = numbers(a).into_iter().map(|v| v as f32).collect();
+    Some(grid_f32(&pixels, GridShape { n, c, h, w }, columns))
+}
