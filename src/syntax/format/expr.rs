@@ -213,14 +213,14 @@ impl Formatter<'_> {
         while let Some(Expr { kind: ExprKind::If(i), .. }) = rest {
             arms.push(&**i);
             rest = None;
-            match &i.otherwise {
-                Some(body) => match body.stmts.as_slice() {
-                    // `else if` is a body whose span is that of its only expression; a brace would be wider.
-                    [Stmt::Expr(next @ Expr { kind: ExprKind::If(_), .. })] if next.span == body.span => {
-                        rest = Some(next);
-                    }
-                    _ => last = Some(body),
-                },
+            // `else if` is a body whose span is that of its only expression; braces would make it wider.
+            match i.otherwise.as_ref().map(|body| (body, body.stmts.as_slice())) {
+                Some((body, [Stmt::Expr(next)]))
+                    if next.span == body.span && matches!(next.kind, ExprKind::If(_)) =>
+                {
+                    rest = Some(next);
+                }
+                Some((body, _)) => last = Some(body),
                 None => {}
             }
         }
