@@ -169,34 +169,36 @@ impl<const N: usize> Walk<N> {
         for (axis, size) in self.outer.iter().enumerate().rev() {
             index[axis] = row % size;
             row /= size;
-            for k in 0..N {
-                at[k] += index[axis] * self.outer_strides[axis][k];
-            }
+            advance(&mut at, &self.outer_strides[axis], index[axis]);
         }
         let mut done = 0;
         while done < len {
             let run = (self.inner - column).min(len - done);
             let mut offsets = at;
-            for k in 0..N {
-                offsets[k] += column * self.inner_strides[k];
-            }
+            advance(&mut offsets, &self.inner_strides, column);
             f(done..done + run, offsets);
             done += run;
             column = 0;
             for axis in (0..self.outer.len()).rev() {
                 index[axis] += 1;
-                for k in 0..N {
-                    at[k] += self.outer_strides[axis][k];
-                }
+                advance(&mut at, &self.outer_strides[axis], 1);
                 if index[axis] < self.outer[axis] {
                     break;
                 }
-                for k in 0..N {
-                    at[k] -= self.outer[axis] * self.outer_strides[axis][k];
+                for (a, stride) in at.iter_mut().zip(&self.outer_strides[axis]) {
+                    *a -= self.outer[axis] * stride;
                 }
                 index[axis] = 0;
             }
         }
+    }
+}
+
+/// Moves each offset by `count` strides.
+#[inline(always)]
+fn advance<const N: usize>(at: &mut [usize; N], strides: &[usize; N], count: usize) {
+    for (a, stride) in at.iter_mut().zip(strides) {
+        *a += count * stride;
     }
 }
 

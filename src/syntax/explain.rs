@@ -60,6 +60,8 @@ const FOREIGN: &[(&str, &str)] = &[
 const SYMBOLS: &[(&str, &str)] = &[
     (";", "a newline ends a statement; remove the `;`"),
     ("'", "strings are written in double quotes: \"…\""),
+    ("“", "strings are written in straight double quotes: \"…\""),
+    ("”", "strings are written in straight double quotes: \"…\""),
     ("`", "strings are written in double quotes: \"…\""),
     ("&", "write `and`"),
     ("|", "write `or`, or `->` for flow"),
@@ -163,9 +165,14 @@ impl Piece<'_> {
         if !follows || known.contains(&word) || RESERVED.contains(&word) {
             return None;
         }
+<<<<<<< HEAD
         if (before == self.from || word == "lambda")
             && let Some((_, help)) = FOREIGN.iter().find(|(w, _)| *w == word)
         {
+=======
+        let foreign = FOREIGN.iter().find(|(w, _)| *w == word);
+        if let Some((_, help)) = foreign.filter(|_| before == self.from || word == "lambda") {
+>>>>>>> main
             let message = format!("`{word}` is no keyword of Taper");
             let diagnostic = Diagnostic::error(codes::MISSPELT_KEYWORD, message);
             return Some(diagnostic.label(self.span(before), "not known").help(*help));
@@ -224,7 +231,23 @@ impl Piece<'_> {
         let symbol = SYMBOLS.iter().find(|(s, _)| *s == word);
         let doubled =
             self.word(self.next(found)) == "*" || self.previous(found).is_some_and(|p| self.word(p) == "*");
+        let before = self.previous(found);
+        let kind_before = before.and_then(|p| self.kind(p));
+        let operator = matches!(kind_before, Some(Rule::plus | Rule::minus | Rule::star | Rule::slash));
         match symbol {
+            None if word == "=" && operator => {
+                let op = before.map_or("", |p| self.word(p));
+                diagnostic.help(format!("there is no `{op}=`; write `x = x {op} …`"))
+            }
+            None if word == ":" && expected.contains(&Rule::lbrace) => {
+                diagnostic.help("a body stands in braces: `{ … }`")
+            }
+            None if word == ":" && self.role == Role::Body && expected.contains(&Rule::assign) => {
+                diagnostic.help("types stand in signatures only; a name is bound with `x = …`")
+            }
+            None if matches!(kind_before, Some(Rule::dot)) || word == "." => {
+                diagnostic.help("a float has digits on both sides of its point: `0.5`, `1.0`")
+            }
             Some((s, help)) if *s != "*" || doubled => diagnostic.help(*help),
             _ if RESERVED.contains(&word) && (names || self.kind(self.next(found)) == Some(Rule::assign)) => {
                 diagnostic.help(format!("`{word}` is a reserved word; choose another name"))

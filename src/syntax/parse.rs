@@ -4,8 +4,9 @@ use pest::Parser;
 
 use super::ast::{Comment, File};
 use super::build::{Builder, Gathered, Grafts, Origin};
+use super::explain::{Piece, explain};
 use super::grammar::{Grammar, Rule};
-use super::layout::{Layout, layout};
+use super::layout::{Layout, Role, layout};
 use super::recover;
 use crate::diagnostic::{Diagnostic, codes};
 use crate::source::{FileId, Span};
@@ -32,10 +33,24 @@ pub fn parse_laid_out(text: &str, file: FileId) -> (File, Vec<Diagnostic>, Layou
     let mut layout = layout(text, file);
     let mut gathered = Gathered::default();
     let mut tree = match whole(text, file, &layout, &mut gathered) {
-        Some(tree) => tree,
-        None => {
+        Ok(tree) => tree,
+        Err(failure) => {
             gathered = Gathered::default();
-            recover::file(text, file, &layout, &mut gathered)
+            let tree = recover::file(text, file, &layout, &mut gathered);
+            if layout.diagnostics.is_empty() && gathered.diagnostics.is_empty() {
+                // Every piece parses and the whole does not: then what is wrong is where the whole stopped.
+                let piece = Piece {
+                    text,
+                    file,
+                    layout: &layout,
+                    role: Role::Items,
+                    from: 0,
+                    to: layout.tokens.len(),
+                };
+                let stop = failure.map(|e| explain(&e, &layout.masked, &Origin::default(), &piece));
+                gathered.diagnostics.extend(stop);
+            }
+            tree
         }
     };
     tree.doc = file_doc(text, &layout, &mut gathered);
@@ -48,11 +63,16 @@ pub fn parse_laid_out(text: &str, file: FileId) -> (File, Vec<Diagnostic>, Layou
 }
 
 /// The file in one go, if it has no mistakes.
-fn whole(text: &str, file: FileId, layout: &Layout, gathered: &mut Gathered) -> Option<File> {
+fn whole(
+    text: &str,
+    file: FileId,
+    layout: &Layout,
+    gathered: &mut Gathered,
+) -> Result<File, Option<Box<pest::error::Error<Rule>>>> {
     if !layout.diagnostics.is_empty() {
-        return None;
+        return Err(None);
     }
-    let pairs = Grammar::parse(Rule::file, &layout.masked).ok()?;
+    let pairs = Grammar::parse(Rule::file, &layout.masked).map_err(|e| Some(Box::new(e)))?;
     let (mut grafts, origin) = (Grafts::default(), Origin::default());
     let mut builder =
         Builder { file, origin: &origin, layout, text, grafts: &mut grafts, gathered, depth: 0 };
@@ -61,7 +81,7 @@ fn whole(text: &str, file: FileId, layout: &Layout, gathered: &mut Gathered) -> 
         .filter(|p| !matches!(p.as_rule(), Rule::newline | Rule::EOI))
         .map(|p| builder.item(p))
         .collect();
-    Some(File { doc: None, items, comments: Vec::new() })
+    Ok(File { doc: None, items, comments: Vec::new() })
 }
 
 /// `##` lines before everything else that a blank line (or the end of the file) sets apart.

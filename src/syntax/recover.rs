@@ -9,6 +9,7 @@ use super::build::{Builder, Gathered, Grafts, Origin};
 use super::explain::{Piece, explain};
 use super::grammar::{Grammar, Rule};
 use super::layout::{Fault, Layout, Role};
+use crate::diagnostic::{Diagnostic, codes};
 use crate::source::{FileId, Span};
 
 /// What a piece turned out to be.
@@ -115,7 +116,12 @@ impl Recover<'_> {
             return error(role, span);
         }
         match self.parse(&text, &origin, role, depth, span) {
-            Ok(node) => node,
+            Ok(node) => {
+                for (open, _) in bodies {
+                    self.unused(open);
+                }
+                node
+            }
             Err(e) => {
                 let Recover { text: file_text, file, layout, .. } = *self;
                 let piece = Piece { text: file_text, file, layout, role, from, to };
@@ -123,6 +129,24 @@ impl Recover<'_> {
                 error(role, span)
             }
         }
+    }
+
+    /// Braces that turned out to be no body: an empty record, or a mistake.
+    fn unused(&mut self, open: usize) {
+        let token = self.layout.tokens[open];
+        let stmts = self.grafts.bodies.remove(&token.start).unwrap_or_default();
+        let members = self.grafts.members.remove(&token.start).unwrap_or_default();
+        let told = stmts.iter().any(|s| matches!(s, Stmt::Error(_)))
+            || members.iter().any(|m| matches!(m, Member::Error(_)));
+        if told || (stmts.is_empty() && members.is_empty()) {
+            return;
+        }
+        let span = Span::new(self.file, token.start, token.end);
+        self.gathered.diagnostics.push(
+            Diagnostic::error(codes::UNEXPECTED_TOKEN, "unexpected `{`")
+                .label(span, "no body can stand here")
+                .help("a record is written `{ name: value }`"),
+        );
     }
 
     fn parse(

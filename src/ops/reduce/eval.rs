@@ -220,14 +220,18 @@ fn portable(op: &Reduce, x: &Tensor, shape: &[usize]) -> Result<Tensor> {
     out.reshape(shape)
 }
 
-/// candle's extremes skip what is not a number; adding 0 times the sum brings it back.
+/// candle's extremes skip what is not a number.
 fn with_nan(x: &Tensor, axis: usize, extreme: Tensor) -> Result<Tensor> {
     if x.dtype().is_int() {
         return Ok(extreme);
     }
     let nan = x.ne(x)?.to_dtype(x.dtype())?.sum_keepdim(axis)?;
+<<<<<<< HEAD
     let zero = extreme.zeros_like()?;
     nan.gt(&zero)?.where_cond(&zero.affine(1.0, f64::NAN)?, &extreme)
+=======
+    nan.gt(0.0)?.where_cond(&(extreme.zeros_like()? + f64::NAN)?, &extreme)
+>>>>>>> main
 }
 
 /// The product along an axis by halves.

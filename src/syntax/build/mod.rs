@@ -13,8 +13,8 @@ use pest::iterators::{Pair, Pairs};
 use super::MAX_TREE;
 use super::ast::{Ident, Member, Stmt};
 use super::grammar::Rule;
-use super::layout::{Layout, too_deep};
-use crate::diagnostic::Diagnostic;
+use super::layout::Layout;
+use crate::diagnostic::{Diagnostic, codes};
 use crate::source::{FileId, Span};
 
 /// Contents of braces that were parsed piece by piece, by the byte offset of the opening brace. The text
@@ -98,7 +98,7 @@ impl Builder<'_> {
         let fits = self.depth + levels <= MAX_TREE;
         if !fits && !self.gathered.deep {
             self.gathered.deep = true;
-            self.gathered.diagnostics.push(too_deep(span));
+            self.gathered.diagnostics.push(too_long(span));
         }
         fits
     }
@@ -127,6 +127,13 @@ impl Builder<'_> {
         lines.reverse();
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
+}
+
+fn too_long(span: Span) -> Diagnostic {
+    let message = format!("an expression of more than {MAX_TREE} operators and levels");
+    Diagnostic::error(codes::NESTED_TOO_DEEP, message)
+        .label(span, "this part is one too many")
+        .help("give parts of it names of their own")
 }
 
 /// The parts of a pair, without brackets, separators and newlines.

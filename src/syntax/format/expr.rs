@@ -213,6 +213,7 @@ impl Formatter<'_> {
         while let Some(Expr { kind: ExprKind::If(i), .. }) = rest {
             arms.push(&**i);
             rest = None;
+<<<<<<< HEAD
             if let Some(body) = &i.otherwise {
                 match body.stmts.as_slice() {
                     // `else if` is a body whose span is that of its only expression; a brace would be wider.
@@ -221,6 +222,17 @@ impl Formatter<'_> {
                     }
                     _ => last = Some(body),
                 }
+=======
+            // `else if` is a body whose span is that of its only expression; braces would make it wider.
+            match i.otherwise.as_ref().map(|body| (body, body.stmts.as_slice())) {
+                Some((body, [Stmt::Expr(next)]))
+                    if next.span == body.span && matches!(next.kind, ExprKind::If(_)) =>
+                {
+                    rest = Some(next);
+                }
+                Some((body, _)) => last = Some(body),
+                None => {}
+>>>>>>> main
             }
         }
         let bodies = arms.iter().map(|a| &a.then).chain(last);

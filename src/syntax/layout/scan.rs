@@ -15,6 +15,8 @@ pub struct Frame {
     pub indent: usize,
     /// First token of the current statement.
     pub first: Option<usize>,
+    /// Whether the current statement has had its `=`.
+    pub assigned: bool,
     /// `loop`, and other words that open an expression without brackets, in the current statement.
     pub loops: usize,
     pub words: usize,
@@ -49,6 +51,7 @@ impl<'a> Scan<'a> {
             role: Role::Items,
             indent: 0,
             first: None,
+            assigned: false,
             loops: 0,
             words: 0,
             nearest: [None; 4],
@@ -145,7 +148,7 @@ impl<'a> Scan<'a> {
                 self.ends[newline] = true;
                 if let Some(frame) = self.frames.last_mut() {
                     self.depth -= frame.loops + frame.words;
-                    (frame.loops, frame.words, frame.first) = (0, 0, None);
+                    (frame.loops, frame.words, frame.first, frame.assigned) = (0, 0, None, false);
                 }
             }
         }
@@ -171,9 +174,14 @@ impl<'a> Scan<'a> {
     /// Whether token `next`, first of its line, starts a declaration: an operator left before it at the end
     /// of the line above waits for no operand that could begin so.
     fn declares(&self, prev: usize, next: usize, after: usize) -> bool {
+        let comma = self.tokens[prev].kind == Rule::comma;
+        if comma && let Some(Frame { role: Role::Members, first: Some(first), .. }) = self.frames.last() {
+            // A field takes no tuple: a comma at the end of its line is a slip.
+            return !matches!(self.word(*first), "assert" | "for");
+        }
         // After a comma it may be another carry of a `loop`.
         if self.kind(after) == Some(Rule::assign) && self.kind(next) == Some(Rule::word) {
-            return self.tokens[prev].kind != Rule::comma;
+            return !comma;
         }
         match self.word(next) {
             "fn" => self.kind(after) == Some(Rule::word),
@@ -196,6 +204,11 @@ impl<'a> Scan<'a> {
                     .label(self.span(i), "starts here, and its line ends without a closing `\"`")
                     .help("close it with `\"` on the same line; a newline inside a string is written `\\n`");
                 self.fault(i, diagnostic);
+            }
+            Rule::assign => {
+                if let Some(frame) = self.frames.last_mut() {
+                    frame.assigned = true;
+                }
             }
             Rule::comma => {
                 if let Some(frame) = self.frames.last_mut() {
@@ -234,7 +247,17 @@ impl<'a> Scan<'a> {
             nearest[3] = Some(self.frames.len());
         }
         let indent = self.indent;
-        self.frames.push(Frame { opener: i, kind, role, indent, first: None, loops: 0, words: 0, nearest });
+        self.frames.push(Frame {
+            opener: i,
+            kind,
+            role,
+            indent,
+            first: None,
+            assigned: false,
+            loops: 0,
+            words: 0,
+            nearest,
+        });
         self.deeper(i);
     }
 
@@ -252,6 +275,9 @@ impl<'a> Scan<'a> {
         };
         match (frame.role, word) {
             (Role::Items, "use") => Role::Inline,
+            (Role::Items | Role::Members | Role::Body, "fn" | "graph" | "train") if !frame.assigned => {
+                Role::Body
+            }
             _ if record => Role::Inline,
             (Role::Items, "block" | "pipeline") | (Role::Members, "for" | "if") => Role::Members,
             (Role::Items, word)

@@ -176,3 +176,47 @@ fn g(x) = \"
         ],
     );
 }
+
+#[test]
+fn habits_of_other_languages() {
+    let text = "\
+fn f(x: int) {
+  x: int = 3
+  if x == 1:
+    y
+  x += 1
+  h = 1.
+  k = .5
+  l = x ? a : b
+  m = if a b else c
+  n = [1 2]
+  o = lambda x: x
+  p = “abc”
+  q = {a = 1}
+  e = {}
+}
+block B() {
+  y = Linear(3),
+  graph x: [n] { x }
+}
+";
+    expect(
+        text,
+        &[
+            ("E0101", ":", "types stand in signatures"),
+            ("E0101", ":", "braces"),
+            ("E0101", "=", "write `x = x + …`"),
+            ("E0101", "", "digits on both sides"),
+            ("E0101", ".", "digits on both sides"),
+            ("E0101", "?", "if c"),
+            ("E0101", "b", "`{`"),
+            ("E0101", "2", "`,`"),
+            ("E0104", "lambda", "`fn (x) = …`"),
+            ("E0101", "“", "straight double quotes"),
+            ("E0101", "{", "a record is written"),
+            ("E0101", ",", "the end of the line"),
+            ("E0101", ":", "expected `(`"),
+        ],
+    );
+    expect("q = {a = 1}", &[("E0101", "{", "a record is written")]);
+}

@@ -19,6 +19,8 @@ fn check_any(text: &str) {
         }
     }
     drawn(text, &diagnostics);
+    let wrong = format!("{file:?}").contains("Error");
+    assert!(!(wrong && diagnostics.is_empty()), "an error without a diagnostic in {text:?}");
     match format(text) {
         Err(errors) => assert!(!errors.is_empty()),
         Ok(once) => check_formatted(text, &file, &once),
