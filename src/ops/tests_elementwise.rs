@@ -4,11 +4,8 @@
 mod language;
 mod rules;
 
-<<<<<<< HEAD
-=======
 use std::slice::from_ref;
 
->>>>>>> main
 use candle_core::Tensor;
 
 use super::testing::{
@@ -115,11 +112,7 @@ fn gradients_of_reductions() {
     for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max, ReduceKind::Min] {
         for axes in [vec![], vec![0], vec![1], vec![0, 2], vec![0, 1, 2]] {
             for keep in [false, true] {
-<<<<<<< HEAD
-                check_gradients(std::slice::from_ref(&x), &one(Reduce { kind, axes: axes.clone(), keep }));
-=======
                 check_gradients(from_ref(&x), &one(Reduce { kind, axes: axes.clone(), keep }));
->>>>>>> main
             }
         }
     }
@@ -128,15 +121,6 @@ fn gradients_of_reductions() {
     for axis in 0..3 {
         for keep in [false, true] {
             check_gradients(
-<<<<<<< HEAD
-                std::slice::from_ref(&zeros),
-                &one(Reduce { kind: ReduceKind::Prod, axes: vec![axis], keep }),
-            );
-            check_gradients(std::slice::from_ref(&x), &one(LogSumExp { axes: vec![axis], keep }));
-        }
-    }
-    check_gradients(std::slice::from_ref(&x), &one(LogSumExp { axes: vec![0, 2], keep: false }));
-=======
                 &[zeros.clone()],
                 &one(Reduce { kind: ReduceKind::Prod, axes: vec![axis], keep }),
             );
@@ -144,7 +128,6 @@ fn gradients_of_reductions() {
         }
     }
     check_gradients(from_ref(&x), &one(LogSumExp { axes: vec![0, 2], keep: false }));
->>>>>>> main
     check_gradients(&[x], &|to, xs| super::reduce(to, ReduceKind::Prod, xs[0], &[2, 0], false));
 }
 
@@ -155,27 +138,12 @@ fn gradients_of_walks() {
     (zeros.data[1], zeros.data[4], zeros.data[6], zeros.data[10]) = (0.0, 0.0, 0.0, 0.0);
     for axis in 0..3 {
         for reverse in [false, true] {
-<<<<<<< HEAD
-            check_gradients(
-                std::slice::from_ref(&x),
-                &one(Cumulative { kind: CumulativeKind::Sum, axis, reverse }),
-            );
-            check_gradients(
-                std::slice::from_ref(&zeros),
-                &one(Cumulative { kind: CumulativeKind::Prod, axis, reverse }),
-            );
-            check_gradients(&[zeros.clone(), x.clone()], &one(LinearScan { axis, reverse }));
-        }
-        check_gradients(std::slice::from_ref(&x), &one(Softmax { axis }));
-        check_gradients(std::slice::from_ref(&x), &one(LogSoftmax { axis }));
-=======
             check_gradients(from_ref(&x), &one(Cumulative { kind: CumulativeKind::Sum, axis, reverse }));
             check_gradients(from_ref(&zeros), &one(Cumulative { kind: CumulativeKind::Prod, axis, reverse }));
             check_gradients(&[zeros.clone(), x.clone()], &one(LinearScan { axis, reverse }));
         }
         check_gradients(from_ref(&x), &one(Softmax { axis }));
         check_gradients(from_ref(&x), &one(LogSoftmax { axis }));
->>>>>>> main
     }
 }
 
@@ -259,13 +227,8 @@ fn any_layout_is_taken() {
         for op in ops {
             let ty = op.infer(&[&Type::of(DType::F64, &shape)]).expect("a type");
             let cx = context(&ty);
-<<<<<<< HEAD
-            let a = Array::of(&op.eval(&cx, std::slice::from_ref(strided)).expect("a value"));
-            let b = Array::of(&op.eval(&cx, std::slice::from_ref(plain)).expect("a value"));
-=======
             let a = Array::of(&op.eval(&cx, from_ref(strided)).expect("a value"));
             let b = Array::of(&op.eval(&cx, from_ref(plain)).expect("a value"));
->>>>>>> main
             assert_close(&a, &b, 0.0, 0.0, op.name());
         }
         let row = y.narrow(0, 0, shape[2].min(6)).expect("a view");
@@ -322,11 +285,7 @@ fn sums_of_many_are_accurate() {
 #[test]
 fn empty_tensors() {
     let x = Array { shape: vec![0, 3], data: vec![], dtype: DType::F32 };
-<<<<<<< HEAD
-    let value = |op: Op| super::testing::evaluate(std::slice::from_ref(&x), &one(op));
-=======
     let value = |op: Op| super::testing::evaluate(from_ref(&x), &one(op));
->>>>>>> main
     assert_eq!(value(Unary::Exp.into()).shape, [0, 3]);
     assert_eq!(value(Softmax { axis: 1 }.into()).shape, [0, 3]);
     let sum = |axes| value(Reduce { kind: ReduceKind::Sum, axes, keep: false }.into());

@@ -165,14 +165,8 @@ impl Piece<'_> {
         if !follows || known.contains(&word) || RESERVED.contains(&word) {
             return None;
         }
-<<<<<<< HEAD
-        if (before == self.from || word == "lambda")
-            && let Some((_, help)) = FOREIGN.iter().find(|(w, _)| *w == word)
-        {
-=======
         let foreign = FOREIGN.iter().find(|(w, _)| *w == word);
         if let Some((_, help)) = foreign.filter(|_| before == self.from || word == "lambda") {
->>>>>>> main
             let message = format!("`{word}` is no keyword of Taper");
             let diagnostic = Diagnostic::error(codes::MISSPELT_KEYWORD, message);
             return Some(diagnostic.label(self.span(before), "not known").help(*help));

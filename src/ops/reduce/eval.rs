@@ -226,12 +226,7 @@ fn with_nan(x: &Tensor, axis: usize, extreme: Tensor) -> Result<Tensor> {
         return Ok(extreme);
     }
     let nan = x.ne(x)?.to_dtype(x.dtype())?.sum_keepdim(axis)?;
-<<<<<<< HEAD
-    let zero = extreme.zeros_like()?;
-    nan.gt(&zero)?.where_cond(&zero.affine(1.0, f64::NAN)?, &extreme)
-=======
     nan.gt(0.0)?.where_cond(&(extreme.zeros_like()? + f64::NAN)?, &extreme)
->>>>>>> main
 }
 
 /// The product along an axis by halves.

@@ -158,13 +158,8 @@ fn portable(op: Unary, x: &Tensor) -> Result<Tensor> {
             let tail = ((((x * 0.5)? * (1.0 - t.sqr()?)?)?) * du)?;
             ((t + 1.0)? * 0.5)? + tail
         }
-<<<<<<< HEAD
-        // Infinite or not a number: 0 times it is not 0.
-        Unary::IsFinite => x.affine(0.0, 0.0)?.eq(0.0),
-=======
         // False for what is not a number as well.
         Unary::IsFinite => x.abs()?.lt(f64::INFINITY),
->>>>>>> main
         Unary::Not => candle_core::bail!("`not` of floats"),
     }
 }

@@ -213,16 +213,6 @@ impl Formatter<'_> {
         while let Some(Expr { kind: ExprKind::If(i), .. }) = rest {
             arms.push(&**i);
             rest = None;
-<<<<<<< HEAD
-            if let Some(body) = &i.otherwise {
-                match body.stmts.as_slice() {
-                    // `else if` is a body whose span is that of its only expression; a brace would be wider.
-                    [Stmt::Expr(next @ Expr { kind: ExprKind::If(_), .. })] if next.span == body.span => {
-                        rest = Some(next);
-                    }
-                    _ => last = Some(body),
-                }
-=======
             // `else if` is a body whose span is that of its only expression; braces would make it wider.
             match i.otherwise.as_ref().map(|body| (body, body.stmts.as_slice())) {
                 Some((body, [Stmt::Expr(next)]))
@@ -232,7 +222,6 @@ impl Formatter<'_> {
                 }
                 Some((body, _)) => last = Some(body),
                 None => {}
->>>>>>> main
             }
         }
         let bodies = arms.iter().map(|a| &a.then).chain(last);
