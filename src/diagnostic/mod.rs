@@ -1,6 +1,7 @@
 //! The one diagnostic type: a stable code, labelled spans, notes and a likely fix.
 
 pub mod codes;
+pub mod pages;
 pub mod render;
 
 pub use codes::Code;

@@ -104,7 +104,10 @@ impl<'a> Labels<'a> {
         let leaf = nodes.iter().all(|n| segments(&region.node(*n).path).len() == shared);
         let mut item = Item::new(kind, text::shorten(&name, LONGEST));
         let size: f64 = weights.iter().map(|(_, t)| crate::ops::primitive::elements(t)).sum();
-        if leaf && let Some(main) = self.main(r, nodes) {
+        if name.is_empty() {
+            item.title = plural(self.operations(r, nodes), "operation");
+            item.lines.push(self.most_used(r, nodes));
+        } else if leaf && let Some(main) = self.main(r, nodes) {
             item.title = text::shorten(&main, LONGEST);
             item.lines.push(text::shorten(&name, LONGEST));
         } else {
@@ -127,6 +130,20 @@ impl<'a> Labels<'a> {
             item.hover.push_str(&format!("\n{weight} {}", display_shape(&ty.shape)));
         }
         item
+    }
+
+    /// The names that occur most: `12 add, 9 mul, 2 exp`.
+    fn most_used(&self, r: RegionId, nodes: &[NodeId]) -> String {
+        let mut counts = std::collections::BTreeMap::new();
+        for id in nodes {
+            *counts.entry(self.graph.regions[r].node(*id).op.name()).or_insert(0) += 1;
+        }
+        let mut counts: Vec<(&str, i32)> = counts.into_iter().collect();
+        counts.sort_by_key(|(name, count)| (-count, *name));
+        let more = if counts.len() > 3 { ", …" } else { "" };
+        let names: Vec<String> =
+            counts.iter().take(3).map(|(name, count)| format!("{count} {name}")).collect();
+        names.join(", ") + more
     }
 
     /// The first `shared` parts of the nodes' path.

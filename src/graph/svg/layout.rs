@@ -1,12 +1,13 @@
 //! Places everything: items in layers from top to bottom, lines between them, scenes within scenes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::measure::{CARRY, FOOTER, HEADER, MARGIN, header_width, measure};
 use super::order::Layered;
 use super::rank::ranks;
 use super::scene::{Curve, Edge, Item, Kind, Scene, Wire};
 use super::text::width;
+use super::wrap;
 
 /// Size of the text on lines, and the room under a layer for it.
 pub(super) const LABEL: f64 = 10.0;
@@ -14,7 +15,7 @@ const LABEL_ROOM: f64 = 22.0;
 /// From the stub under a box to its label's middle.
 const LABEL_AT: f64 = 12.0;
 /// Room between layers: at least, and at most for lines that go far to the side.
-const NEAR: f64 = 26.0;
+const NEAR: f64 = 24.0;
 const FAR: f64 = 64.0;
 /// With more passing places than this, long lines are drawn straight behind the boxes.
 const MOST_PASSES: usize = 40_000;
@@ -25,12 +26,24 @@ pub(super) fn layout(scene: &mut Scene) {
         match item.inner.take() {
             Some(mut inner) => {
                 layout(&mut inner);
-                enclose(item, &inner);
+                enclose(item, &mut inner);
                 item.inner = Some(inner);
             }
             None => measure(item),
         }
     }
+    let read: BTreeSet<(usize, usize)> = scene.edges.iter().map(|e| (e.from, e.output)).collect();
+    for (i, item) in scene.items.iter_mut().enumerate() {
+        for (k, out) in item.outs.iter_mut().enumerate() {
+            *out = out.filter(|_| read.contains(&(i, k)));
+        }
+    }
+    flat(scene);
+    wrap::wrap(scene);
+}
+
+/// Places the items of one scene, whose sizes are known, in one column.
+pub(super) fn flat(scene: &mut Scene) {
     let rank = ranks(scene);
     let values = values(scene);
     let mut plan = Plan::new(scene, &rank, &values);
@@ -41,12 +54,13 @@ pub(super) fn layout(scene: &mut Scene) {
     plan.graph.place(12);
     plan.spread_ports(scene);
     plan.graph.relax(6);
+    plan.graph.straighten();
     let width = plan.graph.normalise();
     plan.draw(scene, &rank, &values, width);
 }
 
 /// The size of an open item, and where its ports and title are.
-fn enclose(item: &mut Item, inner: &Scene) {
+fn enclose(item: &mut Item, inner: &mut Scene) {
     let ports = |kind: Kind| inner.items.iter().filter(move |i| i.is(kind)).map(|i| i.x + i.w / 2.0);
     let entries: Vec<f64> = ports(Kind::PortIn).collect();
     let exits: Vec<f64> = ports(Kind::PortOut).collect();
@@ -77,9 +91,7 @@ fn enclose(item: &mut Item, inner: &Scene) {
     item.h = inner.h + header + FOOTER;
     item.ins = entries.iter().map(|x| x + MARGIN + shift).collect();
     item.outs = exits.iter().map(|x| Some(x + MARGIN + shift)).collect();
-    // The place of the inner scene, for drawing.
-    item.x = MARGIN + shift;
-    item.y = header;
+    (inner.x, inner.y) = (MARGIN + shift, header);
 }
 
 /// A value: who gives it, and the edges that carry it.
@@ -225,32 +237,35 @@ impl Plan {
         }
         // Top of each layer, and the height below which its lines may bend.
         let (mut tops, mut bends) = (Vec::with_capacity(layers), Vec::with_capacity(layers));
+        let mut ports = vec![false; layers];
+        for (i, item) in scene.items.iter().enumerate() {
+            ports[rank[i]] |= item.kind().is_port();
+        }
         let mut y = 0.0;
         for l in 0..layers {
             tops.push(y);
             y += heights[l];
             bends.push(y + if labelled[l] { LABEL_ROOM } else { 4.0 });
-            y = bends[l] + if l + 1 < layers { (NEAR + sideways[l] * 0.12).min(FAR) } else { 0.0 };
+            // Next to the border there is no box to keep away from.
+            let near = if ports[l] || ports.get(l + 1) == Some(&true) { NEAR / 2.0 } else { NEAR };
+            y = bends[l] + if l + 1 < layers { (near + sideways[l] * 0.12).min(FAR) } else { 0.0 };
         }
         let flat_end = !labelled.last().copied().unwrap_or(false);
         scene.h = if flat_end { (y - 4.0).max(0.0) } else { y };
         scene.w = total;
         for i in 0..scene.items.len() {
             let (x, item) = (self.graph.nodes[i].x, &mut scene.items[i]);
-            if let Some(inner) = &mut item.inner {
-                // `enclose` left the place of the inner scene here.
-                (inner.x, inner.y) = (item.x, item.y);
-            }
             item.x = x - item.w / 2.0;
-            item.y = tops[rank[i]] + (heights[rank[i]] - item.h) / 2.0;
+            // Beside a tall box, what is small stays near what feeds it, and a source near what it feeds.
+            let spare = heights[rank[i]] - item.h;
+            item.y = tops[rank[i]]
+                + match spare > item.h {
+                    true if self.graph.up[i].is_empty() => spare,
+                    true => 0.0,
+                    false => spare / 2.0,
+                };
             if item.inner.is_none() {
                 item.ins = vec![item.w / 2.0; item.inputs];
-            }
-            let used = std::mem::replace(&mut item.outs, vec![None; item.outputs.len()]);
-            for v in values.iter().filter(|v| v.from == i && item.inner.is_some()) {
-                if let Some(out) = item.outs.get_mut(v.output) {
-                    *out = used.get(v.output).copied().flatten();
-                }
             }
         }
         scene.wires = values.iter().map(|_| Wire::default()).collect();
@@ -286,7 +301,7 @@ impl Plan {
                 let bottom = item.y + item.h;
                 let text = &item.outputs.get(v.output).map_or("", |t| t.as_str());
                 if scene.wires[piece.value].label.is_none() && label_width(scene, v) > 0.0 {
-                    let mid = bends[rank[i]] - LABEL_ROOM + LABEL_AT;
+                    let mid = bottom + LABEL_AT;
                     label = Some(((x0, mid), (*text).to_string()));
                 }
                 // Ends of a circle's side are above its lowest point.
@@ -338,7 +353,7 @@ fn label_width(scene: &Scene, v: &Value) -> f64 {
     let text = scene.items[v.from].outputs.get(v.output).map_or("", |t| t.as_str());
     let outside = v.edges.iter().all(|e| {
         let to = &scene.items[e.to];
-        to.is(Kind::PortOut) && to.title.is_empty()
+        to.is(Kind::PortOut) && to.title.is_empty() && !to.cut
     });
     if text.is_empty() || outside { 0.0 } else { width(text, LABEL, false) + 6.0 }
 }

@@ -15,6 +15,7 @@ mod style;
 mod text;
 mod tidy;
 mod view;
+mod wrap;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,9 @@ use view::{Openness, scene};
 
 /// Boxes in a drawing whose depth is not given.
 const READABLE: usize = 70;
+
+/// Items of one scene, beyond which neighbours share a box, if the depth is not given.
+const MOST: usize = 120;
 
 /// Deepest nesting that is tried when the depth is not given.
 const DEEPEST: usize = 12;
@@ -44,12 +48,12 @@ pub struct DrawOptions {
 pub fn to_svg(graph: &Graph, options: &DrawOptions) -> String {
     let folds = Folds::new(graph);
     let mut drawn = match options.depth {
-        Some(depth) => scene(graph, &folds, Openness { depth, leaves: true }),
+        Some(depth) => scene(graph, &folds, Openness { depth, leaves: true, most: usize::MAX }),
         None => {
-            let mut best = scene(graph, &folds, Openness { depth: 0, leaves: false });
+            let mut best = scene(graph, &folds, Openness { depth: 0, leaves: false, most: MOST });
             let mut count = best.count();
             for depth in 1..=DEEPEST {
-                let deeper = scene(graph, &folds, Openness { depth, leaves: false });
+                let deeper = scene(graph, &folds, Openness { depth, leaves: false, most: MOST });
                 let more = deeper.count();
                 if more > READABLE || more == count {
                     break;

@@ -45,6 +45,62 @@ impl Layered {
         }
     }
 
+    /// Makes lines that pass several layers straight, with as few bends as the room around them allows.
+    pub(super) fn straighten(&mut self) {
+        let mut position = vec![0; self.nodes.len()];
+        for layer in &self.layers {
+            for (i, id) in layer.iter().enumerate() {
+                position[*id] = i;
+            }
+        }
+        let passes = |g: &Layered, id: usize| g.nodes[id].item.is_none();
+        let next =
+            |g: &Layered, id: usize| g.down[id].iter().map(|k| g.links[*k].to).find(|to| passes(g, *to));
+        for start in 0..self.nodes.len() {
+            let begins =
+                passes(self, start) && !self.up[start].iter().any(|k| passes(self, self.links[*k].from));
+            if !begins {
+                continue;
+            }
+            let mut chain = vec![start];
+            while let Some(id) = chain.last().and_then(|id| next(self, *id)) {
+                chain.push(id);
+            }
+            let mut at = 0;
+            while at < chain.len() {
+                // As long a piece as has a place that suits all of it.
+                let (mut low, mut high, mut sum, mut end) = (f64::NEG_INFINITY, f64::INFINITY, 0.0, at);
+                while end < chain.len() {
+                    let (l, h) = self.room(chain[end], position[chain[end]]);
+                    if low.max(l) > high.min(h) {
+                        break;
+                    }
+                    (low, high) = (low.max(l), high.min(h));
+                    sum += self.nodes[chain[end]].x;
+                    end += 1;
+                }
+                let end = end.max(at + 1);
+                let mean = sum / (end - at) as f64;
+                if low <= high && sum.is_finite() {
+                    for id in &chain[at..end] {
+                        self.nodes[*id].x = mean.clamp(low, high);
+                    }
+                }
+                at = end;
+            }
+        }
+    }
+
+    /// Between which places a node may move without touching its neighbours.
+    fn room(&self, id: usize, position: usize) -> (f64, f64) {
+        let layer = &self.layers[self.nodes[id].layer];
+        let left = position.checked_sub(1).map(|i| self.nodes[layer[i]].x + self.distance(layer[i], id));
+        let right = layer.get(position + 1).map(|r| self.nodes[*r].x - self.distance(id, *r));
+        let x = self.nodes[id].x;
+        // Rounding must not leave the present place out.
+        (left.map_or(f64::NEG_INFINITY, |l| l.min(x)), right.map_or(f64::INFINITY, |r| r.max(x)))
+    }
+
     /// Shifts all so that the least left edge is 0; gives the width.
     pub(super) fn normalise(&mut self) -> f64 {
         let left = self.nodes.iter().map(|n| n.x - n.w / 2.0).fold(f64::INFINITY, f64::min);

@@ -111,13 +111,10 @@ impl Out {
         }
         for wire in &scene.wires {
             if let Some(((x, y), text)) = &wire.label {
-                let (x, y) = (at.0 + x, at.1 + y + LABEL * 0.35);
-                self.line(&format!(
-                    "<text class=\"l\" stroke=\"{ground}\" x=\"{}\" y=\"{}\">{}</text>",
-                    num(x),
-                    num(y),
-                    escape(text)
-                ));
+                // The ground behind the words interrupts the line.
+                let (x, y, w) = (at.0 + x, at.1 + y, width(text, LABEL, false) + 4.0);
+                self.rect((x - w / 2.0, y - 6.5, w, 13.0), 3.0, ground, "none", "");
+                self.words("l", (x, y + LABEL * 0.36), text);
             }
         }
     }

@@ -52,6 +52,8 @@ pub(super) struct Item {
     pub(super) inputs: usize,
     /// The shape of each output; output `k` leaves an inner scene at its `k`-th `PortOut`.
     pub(super) outputs: Vec<String>,
+    /// Whether it is a port between two columns of the same scene.
+    pub(super) cut: bool,
     /// Whether it may be drawn into the box of what feeds it.
     pub(super) tail: bool,
     // What layout finds. The place is that of the upper left corner, in the scene.

@@ -25,7 +25,7 @@ pub(super) fn nested(level: usize) -> &'static str {
 pub(super) const SHEET: &str = "\
 text{font-family:Inter,'Segoe UI','Helvetica Neue',Arial,'DejaVu Sans',sans-serif;fill:#1f2d3d}\
 .t{font-size:13px;font-weight:600}.s{font-size:10.5px;fill:#5b6b7b}.o{font-size:11.5px;fill:#33475b}\
-.m{text-anchor:middle}.l{font-size:10px;fill:#44566a;text-anchor:middle;paint-order:stroke;stroke-width:4px;\
-stroke-linejoin:round}.w{fill:none;stroke:#8595a6;stroke-width:1.3}.a{fill:#8595a6}\
+.m{text-anchor:middle}.l{font-size:10px;fill:#44566a;text-anchor:middle}\
+.w{fill:none;stroke:#8595a6;stroke-width:1.3}.a{fill:#8595a6}\
 .c{fill:none;stroke:#3f9d8a;stroke-width:1.5;stroke-dasharray:5 4}.ca{fill:#3f9d8a}\
 .b{font-size:10.5px;font-weight:600;fill:#ffffff;text-anchor:middle}";

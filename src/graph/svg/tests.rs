@@ -319,7 +319,11 @@ fn drawings() {
             save(&format!("{name}{suffix}"), &text);
             check(
                 &graph,
-                depth.map_or(Openness { depth: 2, leaves: false }, |depth| Openness { depth, leaves: true }),
+                depth.map_or(Openness { depth: 2, leaves: false, most: 120 }, |depth| Openness {
+                    depth,
+                    leaves: true,
+                    most: usize::MAX,
+                }),
             );
             assert_eq!(text, to_svg(&graph, &DrawOptions { depth, title: None }), "the same text each time");
             assert_balanced(&text);
@@ -407,7 +411,7 @@ fn calls_of_one_block_stand_apart() {
     let a = n.linear("critic", a, 1);
     let b = n.linear("critic", b, 1);
     graph.regions[0].outputs = vec![a, b];
-    let s = scene(&graph, &Folds::new(&graph), Openness { depth: 0, leaves: false });
+    let s = scene(&graph, &Folds::new(&graph), Openness { depth: 0, leaves: false, most: 120 });
     assert_eq!(s.items.iter().filter(|i| i.is(Kind::Weights)).count(), 2);
 }
 
@@ -426,6 +430,22 @@ fn text_is_escaped() {
 #[test]
 fn an_empty_graph_is_a_drawing() {
     assert_balanced(&to_svg(&Graph::new("empty"), &DrawOptions::default()));
+}
+
+#[test]
+fn a_long_flat_graph_is_summed_up() {
+    let mut graph = Graph::new("flat");
+    let mut n = net(&mut graph, 0);
+    let x = n.input("x", &dims(&[8]), None);
+    let mut h = x;
+    for _ in 0..1000 {
+        let s = n.unary(Unary::Sin, h);
+        h = n.emit(Binary::Add, &[s, x]);
+    }
+    graph.regions[0].outputs = vec![h];
+    let text = to_svg(&graph, &DrawOptions::default());
+    save("flat", &text);
+    assert!(text.contains("operations") && text.len() < 40_000, "{}", text.len());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::fold::Folds;
-use super::group::{Value, units, value};
+use super::group::{Unit, Value, segments, units, value};
 use super::label::{self, Labels, plural};
 use super::scene::{Edge, Item, Kind, Scene};
 use super::tidy;
@@ -17,7 +17,12 @@ pub(super) struct Openness {
     pub(super) depth: usize,
     /// Whether blocks that hold weights and no other block may be open.
     pub(super) leaves: bool,
+    /// Most items of one scene; beyond it, neighbours share a box.
+    pub(super) most: usize,
 }
+
+/// Operations of a block without weights that are drawn without the block.
+const FEW: usize = 8;
 
 /// The scene of a graph.
 pub(super) fn scene(graph: &Graph, folds: &Folds, open: Openness) -> Scene {
@@ -129,11 +134,32 @@ impl<'a> View<'a> {
 
     /// Adds the items of nodes that share `depth` path parts, `level` open levels down.
     fn fill(&self, part: &mut Part, r: RegionId, nodes: &[NodeId], depth: usize, level: usize) {
-        for unit in units(self.graph, self.folds, r, nodes, depth) {
+        let mut units = units(self.graph, self.folds, r, nodes, depth);
+        if units.len() > self.open.most {
+            // Runs of a topological order, as blocks are.
+            let size = units.len().div_ceil(self.open.most / 3);
+            let mut runs: Vec<Unit> = Vec::new();
+            for (i, unit) in units.into_iter().enumerate() {
+                match runs.last_mut().filter(|_| i % size != 0) {
+                    Some(run) => run.nodes.extend(unit.nodes),
+                    None => runs.push(Unit { nodes: unit.nodes, block: Some(depth) }),
+                }
+            }
+            units = runs;
+        }
+        for unit in units {
             match (unit.block, unit.nodes.as_slice()) {
                 (None, [id]) => self.single(part, r, *id, depth, level),
                 (Some(_), [id]) if self.labels.weights(r, &[*id]).is_empty() => {
                     self.single(part, r, *id, depth, level);
+                }
+                // A block of a few operations without weights is no more than these operations.
+                (Some(shared), nodes)
+                    if nodes.len() <= FEW
+                        && self.is_leaf(r, nodes, shared)
+                        && self.labels.weights(r, nodes).is_empty() =>
+                {
+                    nodes.iter().for_each(|id| self.single(part, r, *id, depth, level));
                 }
                 (block, nodes) => self.block(part, r, nodes, depth, block.unwrap_or(depth), level),
             }
@@ -187,8 +213,7 @@ impl<'a> View<'a> {
             };
             outputs.extend(self.values(r, *id).into_iter().filter(leaves));
         }
-        let leaf = nodes.iter().all(|n| super::group::segments(&region.node(*n).path).len() == shared)
-            && nodes.iter().all(|n| !matches!(region.node(*n).op, Op::Loop(_)));
+        let leaf = self.is_leaf(r, nodes, shared);
         let open = level < self.open.depth && (!leaf || self.open.leaves);
         let mut item = self.labels.block(r, nodes, depth, shared);
         item.outputs = outputs.iter().map(|v| label::edge(self.ty(r, *v))).collect();
@@ -203,11 +228,20 @@ impl<'a> View<'a> {
                 inner.add(Item::new(Kind::PortOut, ""), &[*v], &[]);
             }
             let path = self.labels.path(r, nodes, shared);
-            let name = super::group::segments(&path).get(depth..).unwrap_or(&[]).join(".");
+            let name = segments(&path).get(depth..).unwrap_or(&[]).join(".");
             item = Item { title: name, lines: Vec::new(), kind: Some(Kind::Block), ..item };
             item.inner = Some(Box::new(tidy::tidy(inner.scene)));
         }
         part.add(item, &inputs, &outputs);
+    }
+
+    /// Whether nodes of a block hold no other block and no loop.
+    fn is_leaf(&self, r: RegionId, nodes: &[NodeId], shared: usize) -> bool {
+        let region = &self.graph.regions[r];
+        nodes
+            .iter()
+            .map(|n| region.node(*n))
+            .all(|n| segments(&n.path).len() == shared && !matches!(n.op, Op::Loop(_)))
     }
 
     /// Whether an input of a node is drawn as an edge, not written into its box.
