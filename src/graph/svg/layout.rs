@@ -134,7 +134,8 @@ impl Plan {
             labels[v.from] += label_width(scene, v) + 10.0;
         }
         for (i, item) in scene.items.iter().enumerate() {
-            plan.graph.add(rank[i], item.w.max(labels[i] - 10.0).max(2.0), Some(i));
+            let id = plan.graph.add(rank[i], item.w.max(labels[i] - 10.0).max(2.0), Some(i));
+            plan.graph.nodes[id].rigid = item.inner.is_some();
         }
         let span = |v: &Value| {
             let to = v.edges.iter().map(|e| rank[e.to]).max().unwrap_or(0);

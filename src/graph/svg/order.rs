@@ -9,6 +9,8 @@ pub(super) struct Node {
     pub(super) w: f64,
     /// The item, if it is one.
     pub(super) item: Option<usize>,
+    /// Whether lines enter it at fixed places, as those of an open block do.
+    pub(super) rigid: bool,
     /// The place of its middle; found by `place`.
     pub(super) x: f64,
 }
@@ -36,7 +38,7 @@ pub(super) struct Layered {
 impl Layered {
     pub(super) fn add(&mut self, layer: usize, w: f64, item: Option<usize>) -> usize {
         let id = self.nodes.len();
-        self.nodes.push(Node { layer, w, item, x: 0.0 });
+        self.nodes.push(Node { layer, w, item, rigid: false, x: 0.0 });
         while self.layers.len() <= layer {
             self.layers.push(Vec::new());
         }

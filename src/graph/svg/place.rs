@@ -152,6 +152,13 @@ impl Layered {
         }
     }
 
+    /// Where a line wants to enter. A box of several lines stays under what feeds it; were each line to be
+    /// straight, a chain of such boxes would drift sideways.
+    fn entry(&self, k: usize) -> f64 {
+        let link = &self.links[k];
+        if self.nodes[link.to].rigid { link.to_at } else { 0.0 }
+    }
+
     /// Where a node wants to be, and how much. Lines that pass layers want to be straight most of all.
     fn wish(&self, id: usize, up: bool, down: bool) -> (f64, f64) {
         let (mut sum, mut total) = (0.0, 0.0);
@@ -164,13 +171,13 @@ impl Layered {
         for k in self.up[id].iter().filter(|_| up) {
             let link = &self.links[*k];
             let w = weight(link.from, id);
-            sum += w * (self.nodes[link.from].x + link.from_at - link.to_at);
+            sum += w * (self.nodes[link.from].x + link.from_at - self.entry(*k));
             total += w;
         }
         for k in self.down[id].iter().filter(|_| down) {
             let link = &self.links[*k];
             let w = weight(id, link.to);
-            sum += w * (self.nodes[link.to].x + link.to_at - link.from_at);
+            sum += w * (self.nodes[link.to].x + self.entry(*k) - link.from_at);
             total += w;
         }
         if total > 0.0 { (sum / total, total) } else { (self.nodes[id].x, 0.05) }

@@ -25,15 +25,37 @@ pub(super) fn wrap(scene: &mut Scene) {
     if scene.h < TALL || scene.h < RATIO * scene.w {
         return;
     }
-    let columns = ((scene.h / (AIM * scene.w.max(1.0))).sqrt().round() as usize).clamp(2, MOST_COLUMNS);
     let rank = ranks(scene);
-    let cuts = cuts(scene, &rank, columns);
+    // As many columns as come nearest to the shape that is aimed at.
+    let mut best = (shape(scene, &rank, &[]), Vec::new());
+    for columns in 2..=MOST_COLUMNS {
+        let cuts = cuts(scene, &rank, columns);
+        let distance = shape(scene, &rank, &cuts);
+        if distance < best.0 {
+            best = (distance, cuts);
+        }
+    }
+    let cuts = best.1;
     if cuts.is_empty() {
         return;
     }
     let mut parts = split(scene, &rank, &cuts);
     parts.iter_mut().for_each(|p| flat(&mut p.scene));
     join(scene, parts);
+}
+
+/// How far from the height to width that is aimed at the scene will be, about, with these cuts.
+fn shape(scene: &Scene, rank: &[usize], cuts: &[usize]) -> f64 {
+    let mut columns = vec![(f64::INFINITY, 0.0f64, BTreeMap::new()); cuts.len() + 1];
+    for (i, item) in scene.items.iter().enumerate() {
+        let column = &mut columns[cuts.partition_point(|c| *c < rank[i])];
+        column.0 = column.0.min(item.y);
+        column.1 = column.1.max(item.y + item.h);
+        *column.2.entry(rank[i]).or_insert(0.0) += item.w + SIDE;
+    }
+    let height = columns.iter().map(|c| c.1 - c.0).fold(0.0, f64::max);
+    let width: f64 = columns.iter().map(|c| c.2.values().copied().fold(0.0, f64::max) + SIDE).sum();
+    (height / width.max(1.0) / AIM).ln().abs()
 }
 
 /// The last layers of all columns but the last.
