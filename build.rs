@@ -1,4 +1,4 @@
-//! Embeds the standard library and the pages of the error codes: one table each, sorted by name.
+//! Embeds the standard library: one table, sorted by name.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -32,8 +32,7 @@ fn table(root: &Path, folder: &str, extensions: &[&str], name: &str) -> String {
 
 fn main() {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default());
-    let text = table(&root, "stdlib", &["taper", "ron"], "STDLIB")
-        + &table(&root, "docs/errors", &["md"], "ERROR_PAGES");
+    let text = table(&root, "stdlib", &["taper", "ron"], "STDLIB");
     let out = PathBuf::from(std::env::var("OUT_DIR").unwrap_or_default()).join("embedded.rs");
     if let Err(e) = std::fs::write(&out, text) {
         println!("cargo::error=cannot write {}: {e}", out.display());

@@ -3,8 +3,7 @@
 use clap::Args;
 
 use super::{Outcome, report};
-use crate::diagnostic::{Diagnostic, codes, did_you_mean};
-use crate::resolve::embedded::ERROR_PAGES;
+use crate::diagnostic::{Diagnostic, codes, did_you_mean, pages};
 
 /// Arguments of `explain`.
 #[derive(Args)]
@@ -28,8 +27,8 @@ pub(super) fn main(args: &ExplainArgs) -> Outcome {
         });
         return report::fail(d.help(help), Outcome::Wrong);
     };
-    match ERROR_PAGES.iter().find(|(name, _)| name.strip_suffix(".md") == Some(code.0)) {
-        Some((_, page)) => report::say(page.trim_end()),
+    match pages::page(code) {
+        Some(page) => report::say(page.trim_end()),
         None => report::say(&format!("{code}: {title}")),
     }
     Outcome::Done

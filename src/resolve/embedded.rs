@@ -6,7 +6,7 @@ mod table {
     include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
 }
 
-pub use table::{ERROR_PAGES, STDLIB};
+pub use table::STDLIB;
 
 /// The text of `std.nn` (`stdlib/nn.taper`) or of `std.nn.conv` (`stdlib/nn/conv.taper`): of the
 /// folder that overrides the library if the sources have it there, else the embedded one.

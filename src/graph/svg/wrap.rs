@@ -15,6 +15,11 @@ const AIM: f64 = 1.1;
 /// No more columns than this, and no cut through more values.
 const MOST_COLUMNS: usize = 8;
 const MOST_PASSING: usize = 10;
+/// What room left over, and each value that passes a cut, counts against columns.
+const LEFT_OVER: f64 = 0.8;
+const PASSING: f64 = 0.02;
+/// Layers that are tried as cuts.
+const MOST_CANDIDATES: usize = 250;
 /// Beside the lines in a gutter, and between them.
 const SIDE: f64 = 22.0;
 const LANE: f64 = 9.0;
@@ -26,26 +31,27 @@ pub(super) fn wrap(scene: &mut Scene) {
         return;
     }
     let rank = ranks(scene);
-    // As many columns as come nearest to the shape that is aimed at.
-    let mut best = (shape(scene, &rank, &[]), Vec::new());
+    let layers = Layers::new(scene, &rank);
+    let mut best = (score(scene, &rank, &[]), Vec::new());
     for columns in 2..=MOST_COLUMNS {
-        let cuts = cuts(scene, &rank, columns);
-        let distance = shape(scene, &rank, &cuts);
-        if distance < best.0 {
-            best = (distance, cuts);
+        if let Some(cuts) = layers.cuts(columns) {
+            let score = score(scene, &rank, &cuts);
+            if score < best.0 {
+                best = (score, cuts);
+            }
         }
     }
-    let cuts = best.1;
-    if cuts.is_empty() {
+    if best.1.is_empty() {
         return;
     }
-    let mut parts = split(scene, &rank, &cuts);
+    let mut parts = split(scene, &rank, &best.1);
     parts.iter_mut().for_each(|p| flat(&mut p.scene));
     join(scene, parts);
 }
 
-/// How far from the height to width that is aimed at the scene will be, about, with these cuts.
-fn shape(scene: &Scene, rank: &[usize], cuts: &[usize]) -> f64 {
+/// How bad the scene will look with these cuts, about: far from the shape that is aimed at, or with much
+/// room left over under short columns.
+fn score(scene: &Scene, rank: &[usize], cuts: &[usize]) -> f64 {
     let mut columns = vec![(f64::INFINITY, 0.0f64, BTreeMap::new()); cuts.len() + 1];
     for (i, item) in scene.items.iter().enumerate() {
         let column = &mut columns[cuts.partition_point(|c| *c < rank[i])];
@@ -53,42 +59,85 @@ fn shape(scene: &Scene, rank: &[usize], cuts: &[usize]) -> f64 {
         column.1 = column.1.max(item.y + item.h);
         *column.2.entry(rank[i]).or_insert(0.0) += item.w + SIDE;
     }
-    let height = columns.iter().map(|c| c.1 - c.0).fold(0.0, f64::max);
-    let width: f64 = columns.iter().map(|c| c.2.values().copied().fold(0.0, f64::max) + SIDE).sum();
-    (height / width.max(1.0) / AIM).ln().abs()
+    let sizes: Vec<(f64, f64)> = columns
+        .iter()
+        .map(|c| ((c.1 - c.0).max(0.0), c.2.values().copied().fold(0.0, f64::max) + 2.0 * SIDE))
+        .collect();
+    let height = sizes.iter().map(|s| s.0).fold(1.0, f64::max);
+    let width = sizes.iter().map(|s| s.1).sum::<f64>().max(1.0);
+    let filled: f64 = sizes.iter().map(|(h, w)| h * w).sum();
+    (height / width / AIM).ln().abs() + LEFT_OVER * (1.0 - filled / (height * width))
 }
 
-/// The last layers of all columns but the last.
-fn cuts(scene: &Scene, rank: &[usize], columns: usize) -> Vec<usize> {
-    let layers = rank.iter().max().map_or(0, |r| r + 1);
-    let mut bottom = vec![0.0f64; layers];
-    for (i, item) in scene.items.iter().enumerate() {
-        bottom[rank[i]] = bottom[rank[i]].max(item.y + item.h);
-    }
-    // Values that pass the cut under each layer.
-    let mut reach: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    for e in &scene.edges {
-        let to = reach.entry((e.from, e.output)).or_default();
-        *to = (*to).max(rank[e.to]);
-    }
-    let mut passing = vec![0usize; layers];
-    for ((from, _), to) in &reach {
-        for count in &mut passing[rank[*from]..(*to).max(rank[*from])] {
-            *count += 1;
+/// What cutting needs to know of the layers.
+struct Layers {
+    height: f64,
+    /// The lowest point of each.
+    bottom: Vec<f64>,
+    /// How many values pass the cut under it.
+    passing: Vec<usize>,
+}
+
+impl Layers {
+    fn new(scene: &Scene, rank: &[usize]) -> Layers {
+        let count = rank.iter().max().map_or(0, |r| r + 1);
+        let mut bottom = vec![0.0f64; count];
+        for (i, item) in scene.items.iter().enumerate() {
+            bottom[rank[i]] = bottom[rank[i]].max(item.y + item.h);
         }
+        let mut reach: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for e in &scene.edges {
+            let to = reach.entry((e.from, e.output)).or_default();
+            *to = (*to).max(rank[e.to]);
+        }
+        // Each value passes the layers from its own to the one before its last reader: count by differences.
+        let mut change = vec![0isize; count + 1];
+        for ((from, _), to) in &reach {
+            change[rank[*from]] += 1;
+            change[(*to).max(rank[*from])] -= 1;
+        }
+        let running = change.iter().scan(0, |sum, c| {
+            *sum += c;
+            Some(usize::try_from(*sum).unwrap_or(0))
+        });
+        Layers { height: scene.h, bottom, passing: running.take(count).collect() }
     }
-    let mut out: Vec<usize> = Vec::new();
-    let column = scene.h / columns as f64;
-    for k in 1..columns {
-        let ideal = column * k as f64;
-        let first = out.last().map_or(0, |l| l + 1);
-        // The borders' own layers hold no boxes: a column has more than them.
-        let fits = (first.max(1)..layers.saturating_sub(2))
-            .filter(|l| (bottom[*l] - ideal).abs() < column * 0.45 && passing[*l] <= MOST_PASSING);
-        let cost = |l: usize| (bottom[l] - ideal).abs() / column + 0.12 * passing[l] as f64;
-        out.extend(fits.min_by(|a, b| cost(*a).total_cmp(&cost(*b))));
+
+    /// The last layers of all columns but the last: columns of nearly equal height, cut where little passes.
+    fn cuts(&self, columns: usize) -> Option<Vec<usize>> {
+        // The first and the last layer may hold the ports alone: a column has more than them.
+        let step = self.bottom.len().div_ceil(MOST_CANDIDATES).max(1);
+        let all = (1..self.bottom.len().saturating_sub(2)).step_by(step);
+        let candidates: Vec<usize> = all.filter(|l| self.passing[*l] <= MOST_PASSING).collect();
+        let ideal = self.height / columns as f64;
+        let cost = |from: f64, to: f64| ((to - from) / ideal - 1.0).powi(2);
+        // The least cost of so many cuts of which the last is at a candidate, and the candidate before it.
+        let first = |c: &usize| (cost(0.0, self.bottom[*c]) + PASSING * self.passing[*c] as f64, None);
+        let mut table: Vec<Vec<(f64, Option<usize>)>> = vec![candidates.iter().map(first).collect()];
+        for k in 1..columns - 1 {
+            let row = candidates.iter().enumerate().map(|(i, c)| {
+                let before = (0..i).map(|j| {
+                    let total = table[k - 1][j].0 + cost(self.bottom[candidates[j]], self.bottom[*c]);
+                    (total + PASSING * self.passing[*c] as f64, Some(j))
+                });
+                before.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::INFINITY, None))
+            });
+            let row = row.collect();
+            table.push(row);
+        }
+        let total = |i: usize| table[columns - 2][i].0 + cost(self.bottom[candidates[i]], self.height);
+        let mut at = (0..candidates.len()).min_by(|a, b| total(*a).total_cmp(&total(*b)))?;
+        if !total(at).is_finite() {
+            return None;
+        }
+        let mut out = vec![candidates[at]];
+        for k in (1..columns - 1).rev() {
+            at = table[k][at].1?;
+            out.push(candidates[at]);
+        }
+        out.reverse();
+        Some(out)
     }
-    out
 }
 
 /// A column: its items with their numbers in the whole, and what passes in and out, in order of its ports.
