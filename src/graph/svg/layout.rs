@@ -271,7 +271,7 @@ impl Plan {
         }
         scene.wires = values.iter().map(|_| Wire::default()).collect();
         for (k, piece) in self.pieces.iter().enumerate() {
-            self.draw_link(scene, rank, values, (k, *piece), (&tops, &bends));
+            self.draw_link(scene, values, (k, *piece), (&tops, &bends));
         }
         for (at, k) in &self.loose {
             let edge = &values[*at].edges[*k];
@@ -286,7 +286,6 @@ impl Plan {
     fn draw_link(
         &self,
         scene: &mut Scene,
-        rank: &[usize],
         values: &[Value],
         (k, piece): (usize, Piece),
         (tops, bends): (&[f64], &[f64]),
