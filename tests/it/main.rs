@@ -1,5 +1,4 @@
 //! Integration tests, in one binary.
 
-mod cli;
 mod pages;
 mod tidy;
