@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{Device, Tensor};
 
 use super::memory::Account;
-use super::schedule::{Schedule, schedule};
 use super::watch::{Outputs, Rng, RunError, RunOptions, Watcher};
 use super::{Memory, bind, candle_dtype, convert};
 use crate::diagnostic::{Code, Diagnostic, codes};
@@ -13,12 +12,13 @@ use crate::graph::{Graph, Node, NodeId, RegionId};
 use crate::ops::random::fill_torch;
 use crate::ops::torch_rng::TorchRng;
 use crate::ops::{EvalContext, Loop, Op, Primitive};
+use crate::plan::{Plan, Schedule, schedule};
 use crate::shape::{Type, display_shape};
 
 /// A graph whose dimensions are known, with its order of evaluation, for one device. Made once, run often.
 pub struct Executor {
     graph: Graph,
-    schedules: Vec<Schedule>,
+    plan: Plan,
     /// The constants, tables and columns (all steps), on the device.
     constants: HashMap<(RegionId, NodeId), Tensor>,
     device: Device,
@@ -51,7 +51,7 @@ impl Executor {
     ) -> Result<Executor, RunError> {
         let binding = bind::bind(graph, shapes)?;
         let graph = bind::bound(graph, &binding)?;
-        let schedules = in_order(&graph);
+        let plan = Plan::new(&graph);
         let columns: HashMap<RegionId, &Loop> = graph
             .regions
             .iter()
@@ -62,8 +62,8 @@ impl Executor {
             })
             .collect();
         let mut constants = HashMap::new();
-        for (r, plan) in schedules.iter().enumerate() {
-            for id in &plan.order {
+        for (r, region) in plan.regions.iter().enumerate() {
+            for id in &region.order {
                 let node = graph.regions[r].node(*id);
                 let made = match &node.op {
                     Op::Const(c) => convert::from_f64(&[c.value], &[], c.dtype, device),
@@ -82,12 +82,17 @@ impl Executor {
                 constants.insert((r, *id), tensor);
             }
         }
-        Ok(Executor { graph, schedules, constants, device: device.clone() })
+        Ok(Executor { graph, plan, constants, device: device.clone() })
     }
 
     /// The graph, all dimensions known.
     pub fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    /// The order of evaluation, and what it costs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Runs it. `params` gives weights and states by path. Tensors may lie on any device and are moved to
@@ -108,7 +113,7 @@ impl Executor {
             Rng::Philox => (None, None),
             Rng::Torch => (Some(TorchRng::new(options.seed)), Some(in_order(&self.graph))),
         };
-        let schedules = in_order.as_deref().unwrap_or(&self.schedules);
+        let schedules = in_order.as_deref().unwrap_or(&self.plan.regions);
         let mut run =
             Run { on: self, params, options, watcher, account: Account::default(), torch, schedules };
         let mut given = run.inputs(inputs)?;

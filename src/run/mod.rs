@@ -10,7 +10,6 @@ pub mod convert;
 pub mod device;
 pub mod execute;
 pub mod memory;
-pub mod schedule;
 pub mod watch;
 
 #[cfg(test)]
