@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 
 use crate::data::{Loader, LoaderOptions, open_named};
 use crate::diagnostic::{Diagnostic, codes};
-use crate::graph::program::TrainEntry;
+use crate::graph::program::{DataInput, TrainEntry};
 use crate::media::ReadOptions;
 use crate::run::from_array;
 
@@ -124,4 +124,20 @@ impl Batches for DataBatches {
         }
         Ok(out)
     }
+}
+
+/// The fields of data sets that a graph reads whole, by its inputs, on the CPU.
+///
+/// # Errors
+/// What is wrong with the data (E08…).
+pub fn whole(fields: &[DataInput], data: Option<&Path>) -> Result<HashMap<String, Tensor>, Diagnostic> {
+    let mut out = HashMap::new();
+    for field in fields {
+        let at = |d: Diagnostic| if d.labels.is_empty() { d.label(field.span, "read here") } else { d };
+        let set = open_named(&field.dataset, &field.split, data, &ReadOptions::default()).map_err(at)?;
+        let all: Vec<usize> = (0..set.len()).collect();
+        let array = set.get(&all, &field.field).map_err(at)?;
+        out.insert(field.input.clone(), from_array(&array, &Device::Cpu)?);
+    }
+    Ok(out)
 }

@@ -1,10 +1,11 @@
 //! `every N { … }`: graphs that run between training steps, and what they write.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, hash_map};
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
+use super::batches::whole;
 use crate::data::write_npy;
 use crate::diagnostic::{Diagnostic, codes};
 use crate::fs::cannot_write;
@@ -15,11 +16,25 @@ use crate::run::{Executor, RunError, RunOptions, Watcher, to_array, to_f32_vec};
 /// Runs the entries of a training's `every`s, each prepared once.
 #[derive(Default)]
 pub struct Samples {
-    executors: HashMap<(usize, usize), Executor>,
+    prepared: HashMap<(usize, usize), Prepared>,
+}
+
+struct Prepared {
+    executor: Executor,
+    /// The data sets that the graph reads whole.
+    inputs: HashMap<String, Tensor>,
+}
+
+impl Prepared {
+    fn new(entry: &Entry, data: Option<&Path>, device: &Device) -> Result<Prepared, RunError> {
+        let inputs = whole(&entry.data, data)?;
+        let shapes = inputs.iter().map(|(n, t)| (n.clone(), t.dims().to_vec())).collect();
+        Ok(Prepared { executor: Executor::new(&entry.graph, &shapes, device)?, inputs })
+    }
 }
 
 impl Samples {
-    /// Runs what is due after `step` steps. Gives the files written.
+    /// Runs what is due after `step` steps; `data` is where data sets lie. Gives the files written.
     ///
     /// # Errors
     /// [`RunError::Cancelled`] where the watcher asks for it, else what is wrong.
@@ -28,6 +43,7 @@ impl Samples {
         entry: &TrainEntry,
         step: u64,
         folder: &Path,
+        data: Option<&Path>,
         params: &dyn Fn(&str) -> Option<Tensor>,
         options: &RunOptions,
         watcher: &mut dyn Watcher,
@@ -38,13 +54,11 @@ impl Samples {
                 continue;
             }
             for (j, (stem, sampled)) in every.entries.iter().enumerate() {
-                let executor = match self.executors.entry((i, j)) {
-                    std::collections::hash_map::Entry::Occupied(e) => e.into_mut(),
-                    std::collections::hash_map::Entry::Vacant(e) => {
-                        e.insert(Executor::new(&sampled.graph, &BTreeMap::new(), &options.device)?)
-                    }
+                let prepared = match self.prepared.entry((i, j)) {
+                    hash_map::Entry::Occupied(e) => e.into_mut(),
+                    hash_map::Entry::Vacant(e) => e.insert(Prepared::new(sampled, data, &options.device)?),
                 };
-                let out = executor.run(&HashMap::new(), params, options, watcher)?;
+                let out = prepared.executor.run(&prepared.inputs, params, options, watcher)?;
                 let samples = folder.join("samples");
                 std::fs::create_dir_all(&samples).map_err(|e| cannot_write(&samples, &e))?;
                 // Two calls of one graph keep their files apart by the number of the later one.

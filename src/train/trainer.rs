@@ -1,7 +1,7 @@
 //! The training loop.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -291,7 +291,8 @@ impl<'p> Trainer<'p> {
         };
         let mut watcher = StopWatcher(self.options.stop.clone());
         let out = &self.options.out;
-        match self.samples.run(self.entry, self.step, out, &params, &options, &mut watcher) {
+        let data = self.options.origin.data.as_ref().map(Path::new);
+        match self.samples.run(self.entry, self.step, out, data, &params, &options, &mut watcher) {
             Ok(written) => written.iter().for_each(|path| reporter.wrote(path)),
             Err(RunError::Cancelled) => {}
             Err(RunError::Failed(d)) => return Err(*d),
