@@ -121,7 +121,7 @@ fn gradients_of_reductions() {
     for axis in 0..3 {
         for keep in [false, true] {
             check_gradients(
-                &[zeros.clone()],
+                std::slice::from_ref(&zeros),
                 &one(Reduce { kind: ReduceKind::Prod, axes: vec![axis], keep }),
             );
             check_gradients(from_ref(&x), &one(LogSumExp { axes: vec![axis], keep }));

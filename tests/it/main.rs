@@ -1,4 +1,5 @@
 //! Integration tests, in one binary.
 
+mod cli;
 mod pages;
 mod tidy;
