@@ -461,7 +461,7 @@ fn some_op(shape: [usize; 3], pick: usize, a: usize, b: usize, c: usize) -> Op {
         4 => {
             super::Expand { shape: [b % 3 + 1, shape[0], shape[1], shape[2]].map(Dim::from).to_vec() }.into()
         }
-        _ => super::ArgSort { axis, descending: b % 2 == 0 }.into(),
+        _ => super::ArgSort { axis, descending: b.is_multiple_of(2) }.into(),
     }
 }
 
