@@ -123,7 +123,7 @@ impl Formatter<'_> {
             for comment in &hoisted {
                 push(&mut out, std::mem::take(&mut blank), self.comment(comment));
             }
-            for line in node.doc().into_iter().flat_map(str::lines) {
+            for line in node.doc().into_iter().flat_map(|doc| doc.split('\n')) {
                 let line = text(format!("## {line}").trim_end());
                 push(&mut out, std::mem::take(&mut blank), line);
             }

@@ -206,4 +206,6 @@ fn small_files() {
     assert_eq!(formatted("# only a comment"), "# only a comment\n");
     assert_eq!(formatted("\n## about\n\n\n\n## f\nfn f ( ) = 1"), "## about\n\n## f\nfn f() = 1\n");
     assert_eq!(formatted("## about"), "## about\n");
+    assert_eq!(formatted("##\nspace s"), "##\nspace s\n");
+    assert_eq!(formatted("##\n\n##\n## \nspace s"), "##\n\n##\n##\nspace s\n");
 }
