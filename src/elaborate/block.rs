@@ -290,12 +290,7 @@ impl Elaborator<'_> {
     }
 
     /// A field or named graph of an instance.
-    pub(super) fn instance_field(
-        &mut self,
-        instance: &Rc<Instance>,
-        name: &Name,
-        span: Span,
-    ) -> Option<Value> {
+    pub(super) fn instance_field(&mut self, instance: &Rc<Instance>, name: &Name) -> Option<Value> {
         let decl = instance.block.decl.clone();
         if let Some(g) = graphs(&decl).find(|g| g.name.as_ref().is_some_and(|n| n.name == *name)) {
             return Some(Value::Method(instance.clone(), g.clone()));
@@ -303,7 +298,10 @@ impl Elaborator<'_> {
         if let Some(v) = instance.config.borrow().get(name) {
             return Some(v.clone());
         }
-        let _ = span;
+        // A name that is declared nowhere is a slip, whatever the widths are.
+        if !declares(&decl.members, name) && !decl.params.iter().any(|p| p.name.name == *name) {
+            return None;
+        }
         match self.build(instance) {
             Some(env) => env.get(name).cloned(),
             None => Some(Value::Error),
@@ -314,9 +312,7 @@ impl Elaborator<'_> {
         let mut names: Vec<String> = graphs(&instance.block.decl)
             .filter_map(|g| g.name.as_ref().map(|n| n.name.to_string()))
             .collect();
-        if let Build::Built(env) = &*instance.state.borrow() {
-            names.extend(env.names().map(ToString::to_string));
-        }
+        declared(&instance.block.decl.members, &mut names);
         names
     }
 }
@@ -324,6 +320,29 @@ impl Elaborator<'_> {
 /// `name: int = infer`: learned at the first use.
 pub(super) fn is_inferred(p: &ast::Param) -> bool {
     matches!(&p.default, Some(d) if matches!(&d.kind, ExprKind::Name(n) if &**n == "infer"))
+}
+
+/// Whether members declare a field or function of that name.
+fn declares(members: &[Member], name: &str) -> bool {
+    let mut names = Vec::new();
+    declared(members, &mut names);
+    names.iter().any(|n| n == name)
+}
+
+/// The names of fields and functions among members.
+fn declared(members: &[Member], out: &mut Vec<String>) {
+    for member in members {
+        match member {
+            Member::Field(f) => out.push(f.target.root.name.to_string()),
+            Member::Fn(f) => out.extend(f.name.as_ref().map(|n| n.name.to_string())),
+            Member::For(f) => declared(&f.body, out),
+            Member::If(i) => {
+                declared(&i.then, out);
+                declared(&i.otherwise, out);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The graphs of a block, in order.

@@ -374,7 +374,7 @@ impl Elaborator<'_> {
             },
             Value::Instance(i) => {
                 let instance = i.clone();
-                if let Some(v) = self.instance_field(&instance, &name.name, name.span) {
+                if let Some(v) = self.instance_field(&instance, &name.name) {
                     return v;
                 }
                 self.instance_names(&instance)
