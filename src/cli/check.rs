@@ -64,8 +64,12 @@ fn summary(graph: &Graph) -> Summary {
 }
 
 fn table(program: &Program) {
-    let trainable: f64 =
-        program.weights.iter().filter(|w| w.trainable).map(|w| w.ty.elements().eval_with(1) as f64).sum();
+    let trainable: f64 = program
+        .weights
+        .iter()
+        .filter(|w| w.trainable)
+        .map(|w| w.ty.elements().eval_with(1) as f64)
+        .fold(0.0, |a, b| a + b);
     report::say(&format!(
         "{}: {}parameters in {} weights",
         program.name,

@@ -97,11 +97,21 @@ impl Diagnostic {
 
 /// The name of `candidates` nearest to `name`, if it is near enough to be a slip.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .into_iter()
-        .filter(|c| *c != name)
-        .map(|c| (strsim::damerau_levenshtein(&name.to_lowercase(), &c.to_lowercase()), c))
-        .filter(|(d, c)| *d <= (name.chars().count().max(c.chars().count()) / 3).max(1))
+    let length = name.chars().count();
+    let candidates: Vec<&str> = candidates.into_iter().filter(|c| *c != name).collect();
+    let near = candidates
+        .iter()
+        .map(|c| (strsim::damerau_levenshtein(&name.to_lowercase(), &c.to_lowercase()), *c))
+        .filter(|(d, c)| {
+            let longest = length.max(c.chars().count());
+            // Of names of one or two letters, any would be near to any other.
+            *d <= if longest < 3 { 0 } else { (longest / 3).max(1) }
+        })
         .min()
-        .map(|(_, c)| c)
+        .map(|(_, c)| c);
+    // An abbreviation, or a name written out: `padding` for `pad`.
+    near.or_else(|| {
+        let begins = |a: &str, b: &str| b.chars().count() >= 3 && a.starts_with(b);
+        candidates.into_iter().filter(|c| begins(name, c) || begins(c, name)).max_by_key(|c| (c.len(), *c))
+    })
 }

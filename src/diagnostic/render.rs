@@ -59,18 +59,19 @@ impl Report {
         let (labels, source) = files.first().map_or((Vec::new(), None), |f| part(*f, true));
         let related = files.iter().skip(1).map(|f| {
             let (labels, source) = part(*f, false);
+            let name = sources.get(*f).map_or_else(String::new, |f| f.name.clone());
             Report {
                 code: String::new(),
                 severity: Severity::Info,
-                message: "the other place".into(),
+                message: format!("in {name}"),
                 help: None,
                 source,
                 labels,
                 related: Vec::new(),
             }
         });
-        let mut help: Vec<String> = d.notes.iter().map(|n| format!("note: {n}")).collect();
-        help.extend(d.help.clone());
+        let mut help: Vec<String> = d.help.iter().cloned().collect();
+        help.extend(d.notes.iter().map(|n| format!("note: {n}")));
         Report {
             code: d.code.to_string(),
             severity: d.severity,

@@ -389,7 +389,7 @@ fn compute(op: BinaryOp, a: Number, b: Number) -> Result<Option<Value>, String> 
         (Add, Int(x), Int(y)) => int(x.checked_add(y)),
         (Sub, Int(x), Int(y)) => int(x.checked_sub(y)),
         (Mul, Int(x), Int(y)) => int(x.checked_mul(y)),
-        (FloorDiv | Rem, Int(_), Int(0)) => Err("division by zero".into()),
+        (FloorDiv | Rem, Int(_), Int(0)) => Err(format!("`{}` divides by zero", op.symbol())),
         (FloorDiv, Int(x), Int(y)) => int(x.checked_div_euclid(y).map(|q| {
             // Floor, not Euclid, for negative divisors.
             if y < 0 && x.rem_euclid(y) != 0 { q - 1 } else { q }
@@ -411,7 +411,7 @@ fn compute(op: BinaryOp, a: Number, b: Number) -> Result<Option<Value>, String> 
                 Add => Value::Float(x + y),
                 Sub => Value::Float(x - y),
                 Mul => Value::Float(x * y),
-                Div | FloorDiv | Rem if y == 0.0 => return Err("division by zero".into()),
+                Div | FloorDiv | Rem if y == 0.0 => return Err(format!("`{}` divides by zero", op.symbol())),
                 Div => Value::Float(x / y),
                 FloorDiv => Value::Float((x / y).floor()),
                 Rem => Value::Float(x - y * (x / y).floor()),

@@ -271,7 +271,12 @@ impl Elaborator<'_> {
             what: format!("`{}`", decl.name.name),
         });
         self.in_fields += 1;
-        let ok = self.members(&decl.members, instance, &mut env);
+        let before = self.diagnostics.len();
+        let mut ok = self.members(&decl.members, instance, &mut env);
+        // The graphs of a pipeline are checked although a field of it is wrong: every mistake in one go.
+        if !ok && path.as_deref() == Some("") && !self.aborted {
+            ok = self.diagnostics[before..].iter().all(|d| d.code != codes::ASSERTION_FAILED);
+        }
         // The block's graphs see each other by name.
         for g in graphs(&decl) {
             if let Some(name) = g.name.as_ref().filter(|n| env.get(&n.name).is_none()) {

@@ -163,7 +163,11 @@ impl Elaborator<'_> {
                         self.error_help(
                             codes::UNKNOWN_ARGUMENT,
                             arg.1,
-                            format!("{what} takes {} arguments, and {count} are given", slots.len()),
+                            format!(
+                                "{what} takes {} argument{}, and {count} are given",
+                                slots.len(),
+                                if slots.len() == 1 { "" } else { "s" }
+                            ),
                             "one too many",
                             takes,
                         );

@@ -296,6 +296,9 @@ impl Elaborator<'_> {
         if matches!(&**name, "unit" | "signed") {
             return Value::Space(name.clone());
         }
+        if self.modules.list.get(env.module).is_some_and(|m| m.silent.contains(name)) {
+            return Value::Error;
+        }
         let mut d = Diagnostic::error(codes::UNKNOWN_NAME, format!("nothing is called `{name}` here"))
             .label(span, "not defined");
         if let Some(near) = did_you_mean(name, env.names().chain(builtins::names())) {

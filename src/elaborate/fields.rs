@@ -28,7 +28,13 @@ impl Elaborator<'_> {
                 return false;
             }
             match member {
-                Member::Field(f) => ok &= self.field_member(f, instance, env),
+                Member::Field(f) => {
+                    let good = self.field_member(f, instance, env);
+                    if !good && env.get(&f.target.root.name).is_none() {
+                        env.bind(f.target.root.name.clone(), Value::Error);
+                    }
+                    ok &= good;
+                }
                 Member::For(f) => {
                     let list = self.expr(&f.iter, env);
                     let Some(items) = self.items(&list, f.iter.span) else {
@@ -146,7 +152,7 @@ impl Elaborator<'_> {
         }
         if steps.is_empty() {
             if let Some(old) = env.get(&root.name)
-                && holds_weights(old)
+                && (holds_weights(old) || sits_at(old, &path))
             {
                 self.error_help(
                     codes::DUPLICATE_NAME,
@@ -298,6 +304,19 @@ fn holds_weights(value: &Value) -> bool {
         Value::Chain(m) | Value::List(m) => m.iter().any(holds_weights),
         Value::Record(r) => r.iter().any(|(_, v)| holds_weights(v)),
         Value::Tuple(t) => t.iter().any(|(_, v)| holds_weights(v)),
+        _ => false,
+    }
+}
+
+/// Whether a value has been given its weights' paths by a field of that path.
+fn sits_at(value: &Value, path: &str) -> bool {
+    let here = |p: &Option<Arc<str>>| p.as_deref().is_some_and(|p| super::weights::under(p, path));
+    match value {
+        Value::Param(p) => here(&p.path.borrow()),
+        Value::Instance(i) => here(&i.path.borrow()) && has_fields(i),
+        Value::Chain(m) | Value::List(m) => m.iter().any(|v| sits_at(v, path)),
+        Value::Record(r) => r.iter().any(|(_, v)| sits_at(v, path)),
+        Value::Tuple(t) => t.iter().any(|(_, v)| sits_at(v, path)),
         _ => false,
     }
 }

@@ -36,6 +36,12 @@ use crate::source::{SourceMap, Span};
 
 pub use pipeline::{Elaboration, Request, elaborate};
 
+/// Every name of the language that needs no import but those of the prelude: operations, built-in functions
+/// and constants.
+pub fn known_names() -> Vec<&'static str> {
+    builtins::names()
+}
+
 use unit::Unit;
 use value::Value;
 use weights::Registry;

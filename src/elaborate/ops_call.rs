@@ -23,6 +23,24 @@ impl Elaborator<'_> {
         else {
             return Value::Error;
         };
+        for (p, b) in s.params.iter().zip(&bound) {
+            if let (ArgKind::Tensor, Some((v, at))) = (p.kind, b)
+                && !(v.is_tensor()
+                    || matches!(
+                        v,
+                        Value::Int(_) | Value::Float(_) | Value::Bool(_) | Value::Step(_) | Value::None
+                    )
+                    || matches!(v, Value::List(_) | Value::Tuple(_)) && s.fold.is_some())
+            {
+                let found = self.describe(v);
+                return self.error(
+                    codes::WRONG_KIND,
+                    *at,
+                    format!("`{}` of {what} must be a tensor or a number", p.name),
+                    format!("this is {found}"),
+                );
+            }
+        }
         let given: Vec<&(Value, Span)> = bound.iter().flatten().chain(&rest).collect();
         let any_tensor = given.iter().any(|(v, _)| holds_tensor(v));
         if !any_tensor && given.iter().any(|(v, _)| matches!(v, Value::Step(_))) && s.fold.is_some() {

@@ -24,6 +24,15 @@ impl Elaborator<'_> {
             let what = self.frames[at].what.clone();
             d.labels.insert(0, Label { span: self.frames[at].call, text: format!("in this use of {what}") });
         }
+        // Shapes come from the call: a mistake inside a function of the user's is shown with it.
+        if let Some(first) = d.labels.first()
+            && !self.in_std(first.span)
+            && let Some(frame) = self.frames.iter().skip(1).next_back()
+            && !self.in_std(frame.call)
+            && !d.labels.iter().any(|l| touch(l.span, frame.call))
+        {
+            d = d.label(frame.call, format!("in this use of {}", frame.what));
+        }
         if let Some(path) = self.frames.iter().rev().find_map(|f| f.path.clone()).filter(|p| !p.is_empty())
             && d.is_error()
         {
@@ -61,9 +70,24 @@ impl Elaborator<'_> {
 
     /// An operation's error at the place of its call, with the types of what it was given.
     pub(super) fn op_error(&mut self, e: OpError, span: Span, given: &[(Span, String)]) -> Value {
-        let mut d = Diagnostic::error(e.code, e.message).label(span, "here");
-        for (at, ty) in given.iter().filter(|(at, _)| *at != span) {
-            d = d.label(*at, ty.clone());
+        let mut d = Diagnostic::error(e.code, e.message);
+        let mut parts: Vec<&(Span, String)> = given.iter().filter(|(at, _)| *at != span).collect();
+        parts.dedup_by_key(|(at, _)| *at);
+        let within = |at: Span| at.file == span.file && span.start <= at.start && at.end <= span.end;
+        // A label around others is drawn badly: the operands alone, and the name of the operation before them.
+        match parts.iter().filter(|(at, _)| within(*at)).map(|(at, _)| at.start).min() {
+            None => d = d.label(span, "here"),
+            Some(first) => {
+                let text = self.map.text(span);
+                let name = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+                if name > 0 && text[name..].starts_with('(') && span.start as usize + name < first as usize {
+                    let callee = Span { end: span.start + name as u32, ..span };
+                    d = d.label(callee, "in this call");
+                }
+            }
+        }
+        for (at, ty) in parts {
+            d = d.label(*at, format!("this is {ty}"));
         }
         if let Some(help) = e.help {
             d = d.help(help);
@@ -140,4 +164,9 @@ impl Elaborator<'_> {
     pub(super) fn leave(&mut self) {
         self.depth -= 1;
     }
+}
+
+/// Whether two spans share text.
+fn touch(a: Span, b: Span) -> bool {
+    a.file == b.file && a.start < b.end.max(b.start + 1) && b.start < a.end.max(a.start + 1)
 }

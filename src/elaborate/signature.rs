@@ -12,6 +12,9 @@ use crate::shape::{DType, Dim, Space, Type, display_shape};
 use crate::source::Span;
 use crate::syntax::ast::{self, BinaryOp, DimExpr, Expr, ExprKind, Name, TypeKind, UnaryOp};
 
+/// What a message calls the value of a body.
+const RESULT: &str = "the result";
+
 /// The dimension names that a signature has bound, with the place that bound each.
 #[derive(Default)]
 pub(super) struct Scope {
@@ -192,7 +195,7 @@ impl Elaborator<'_> {
             );
             return Value::Error;
         }
-        let value = self.match_type(value, ty, scope, env, (what, "the result", at, true));
+        let value = self.match_type(value, ty, scope, env, (what, RESULT, at, true));
         if self.settle(scope, env, what) { value } else { Value::Error }
     }
 
@@ -296,7 +299,11 @@ impl Elaborator<'_> {
             self.report(
                 Diagnostic::error(
                     codes::DTYPE_MISMATCH,
-                    format!("{what} takes {name} as {wanted}, and gets {}", found.dtype),
+                    if name == RESULT {
+                        format!("{what} is declared to give {wanted}, and its body gives {}", found.dtype)
+                    } else {
+                        format!("{what} takes {name} as {wanted}, and gets {}", found.dtype)
+                    },
                 )
                 .label(at, format!("this is {found}"))
                 .label(ty.span, format!("declared as {declared}"))
@@ -315,7 +322,11 @@ impl Elaborator<'_> {
             self.report(
                 Diagnostic::error(
                     codes::SPACE_MISMATCH,
-                    format!("{what} takes {name} in `{want}`, and gets one in `{have}`"),
+                    if name == RESULT {
+                        format!("{what} is declared to give a value in `{want}`, and its body gives one in `{have}`")
+                    } else {
+                        format!("{what} takes {name} in `{want}`, and gets one in `{have}`")
+                    },
                 )
                 .label(at, format!("this is {found}"))
                 .label(ty.span, format!("declared as {declared}"))
@@ -380,10 +391,14 @@ impl Elaborator<'_> {
             let at_least = if spread.is_some() { "at least " } else { "" };
             let mut d = Diagnostic::error(
                 codes::WRONG_RANK,
-                format!(
-                    "{what} takes {name}: {declared}, {at_least}{fixed} dimensions, and gets {}",
-                    found.rank()
-                ),
+                if name == RESULT {
+                    format!("{what} is declared to give {declared}, and its body gives {found}")
+                } else {
+                    format!(
+                        "{what} takes {name}: {declared}, {at_least}{fixed} dimensions, and gets {}",
+                        found.rank()
+                    )
+                },
             )
             .label(at, format!("this is {found}"))
             .label(declared_at, "declared here");
@@ -417,8 +432,15 @@ impl Elaborator<'_> {
                 ok = false;
                 continue;
             };
-            let shown = format!("{name}: {declared}, and gets {found}");
-            ok &= self.equate(expression, target, e.span, at, scope, what, &shown);
+            let shown = if name == RESULT {
+                format!("is declared to give {declared}, and its body gives {found}")
+            } else {
+                format!("takes {name}: {declared}, and gets {found}")
+            };
+            if !self.equate(expression, target, e.span, at, scope, what, &shown) {
+                // One message per tensor: exchanged axes differ in several places.
+                return false;
+            }
         }
         ok
     }
@@ -514,7 +536,7 @@ impl Elaborator<'_> {
                 true
             }
             Solution::Differs => {
-                let mut d = Diagnostic::error(codes::SHAPE_MISMATCH, format!("{what} takes {shown}"))
+                let mut d = Diagnostic::error(codes::SHAPE_MISMATCH, format!("{what} {shown}"))
                     .label(at, format!("{target} here"))
                     .label(
                         declared,

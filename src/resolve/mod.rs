@@ -6,7 +6,7 @@
 pub mod embedded;
 pub mod names;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
@@ -46,6 +46,8 @@ pub struct Module {
     pub names: HashMap<Name, (Binding, Span)>,
     /// Whether it belongs to the standard library.
     pub std: bool,
+    /// Names that a mistake reported elsewhere leaves undefined: imports that failed, lines that do not parse.
+    pub silent: HashSet<Name>,
 }
 
 /// All modules of a compilation; the first is the file asked for.
@@ -140,12 +142,18 @@ impl Loader<'_> {
         let file = self.map.add(SourceFile::new(name.clone(), text));
         let text = self.map.get(file).map(|f| f.text.clone()).unwrap_or_default();
         let (ast, problems) = crate::syntax::parse(&text, file);
+        let silent = names::on_broken_lines(&text, &problems);
         self.diagnostics.extend(problems);
         let id = self.modules.list.len();
-        self.modules.list.push(Module { name, file, ast, names: HashMap::new(), std });
+        self.modules.list.push(Module { name, file, ast, names: HashMap::new(), std, silent });
         self.modules.by_path.insert(key.clone(), id);
         self.chain.push((key.clone(), from));
         let names = self.definitions(id, &key, std);
+        let failed: Vec<Name> = names::imported(&self.modules.list[id].ast)
+            .filter(|n| !names.contains_key(&n.name))
+            .map(|n| n.name.clone())
+            .collect();
+        self.modules.list[id].silent.extend(failed);
         self.modules.list[id].names = names;
         self.chain.pop();
         Some(id)

@@ -14,7 +14,11 @@ pub fn check(modules: &Modules, id: ModuleId, builtins: &[&str], diagnostics: &m
     if let Some(prelude) = modules.prelude() {
         top.extend(modules.list[prelude].names.keys().cloned());
     }
-    let mut walk = Walk { builtins, scopes: vec![top], diagnostics, seen: HashSet::new() };
+    top.extend(module.silent.iter().cloned());
+    // In a file with mistakes, what looks unused may be used in a line that could not be read.
+    let warn = !module.std && module.silent.is_empty();
+    let uses = vec![Uses::default()];
+    let mut walk = Walk { builtins, scopes: vec![top], diagnostics, seen: HashSet::new(), uses, warn };
     for item in &module.ast.items {
         match item {
             Item::Block(b) => walk.block(b),
@@ -24,6 +28,49 @@ pub fn check(modules: &Modules, id: ModuleId, builtins: &[&str], diagnostics: &m
             Item::Use(_) | Item::Space(_) | Item::Error(_) => {}
         }
     }
+    let used = walk.uses.pop().unwrap_or_default().used;
+    for name in imported(&module.ast).filter(|n| !used.contains(&n.name)) {
+        walk.unused(name, "imported, and not used in this file", "take it out of the `use`");
+    }
+}
+
+/// The names that a file imports.
+pub fn imported(file: &File) -> impl Iterator<Item = &Ident> {
+    file.items.iter().flat_map(|item| {
+        let mut names: Vec<&Ident> = Vec::new();
+        if let Item::Use(u) = item {
+            names.extend(u.names.iter().map(|n| n.alias.as_ref().unwrap_or(&n.name)));
+            if let (true, Some(alias)) = (names.is_empty(), &u.alias) {
+                names.push(alias);
+            } else if let (true, UseFrom::Path(parts)) = (names.is_empty(), &u.from) {
+                names.extend(parts.last());
+            }
+        }
+        names
+    })
+}
+
+/// The words on the lines that syntax errors point at.
+pub fn on_broken_lines(text: &str, problems: &[Diagnostic]) -> HashSet<Name> {
+    let mut words = HashSet::new();
+    for label in problems.iter().filter(|d| d.is_error()).flat_map(|d| &d.labels) {
+        let at = (label.span.start as usize).min(text.len());
+        let start = text.get(..at).and_then(|t| t.rfind('\n')).map_or(0, |i| i + 1);
+        let line = text.get(start..).and_then(|t| t.lines().next()).unwrap_or_default();
+        words.extend(
+            line.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .filter(|w| !w.is_empty())
+                .map(Name::from),
+        );
+    }
+    words
+}
+
+/// What the body of a function or graph binds and uses.
+#[derive(Default)]
+struct Uses {
+    used: HashSet<Name>,
+    bound: Vec<Ident>,
 }
 
 struct Walk<'a> {
@@ -31,6 +78,10 @@ struct Walk<'a> {
     scopes: Vec<HashSet<Name>>,
     diagnostics: &'a mut Vec<Diagnostic>,
     seen: HashSet<(Name, Span)>,
+    /// Of the file, and of each function around.
+    uses: Vec<Uses>,
+    /// Whether unused names are reported.
+    warn: bool,
 }
 
 impl Walk<'_> {
@@ -46,6 +97,33 @@ impl Walk<'_> {
         }
     }
 
+    fn used(&mut self, name: &Name) {
+        if let Some(uses) = self.uses.last_mut() {
+            uses.used.insert(name.clone());
+        }
+    }
+
+    fn unused(&mut self, name: &Ident, what: &str, help: &str) {
+        if !self.warn {
+            return;
+        }
+        let d = Diagnostic::warning(codes::UNUSED, format!("`{}` is never used", name.name));
+        self.diagnostics.push(d.label(name.span, what).help(help));
+    }
+
+    /// The body of a function or graph: names bound in it and never used are warned of.
+    fn function_scope(&mut self, f: impl FnOnce(&mut Self)) {
+        self.uses.push(Uses::default());
+        self.scoped(f);
+        let Some(inner) = self.uses.pop() else { return };
+        for name in inner.bound.iter().filter(|n| !inner.used.contains(&n.name)) {
+            self.unused(name, "bound, and not used after", "use it, remove it, or bind `_` instead");
+        }
+        if let Some(outer) = self.uses.last_mut() {
+            outer.used.extend(inner.used);
+        }
+    }
+
     fn scoped(&mut self, f: impl FnOnce(&mut Self)) {
         self.scopes.push(HashSet::new());
         f(self);
@@ -57,6 +135,7 @@ impl Walk<'_> {
     }
 
     fn name(&mut self, name: &Name, span: Span) {
+        self.used(name);
         if self.known(name) || !self.seen.insert((name.clone(), span)) {
             return;
         }
@@ -130,12 +209,12 @@ impl Walk<'_> {
                         self.expr(from);
                     }
                 }
-                Member::Graph(g) => self.scoped(|w| {
+                Member::Graph(g) => self.function_scope(|w| {
                     w.params(&g.params);
                     w.result(g.result.as_ref());
                     w.body(&g.body);
                 }),
-                Member::Train(t) => self.scoped(|w| {
+                Member::Train(t) => self.function_scope(|w| {
                     for option in &t.options {
                         w.expr(&option.value);
                     }
@@ -159,7 +238,7 @@ impl Walk<'_> {
     }
 
     fn function(&mut self, f: &FnDecl) {
-        self.scoped(|w| {
+        self.function_scope(|w| {
             if let Some(name) = &f.name {
                 w.bind(&name.name);
             }
@@ -191,6 +270,9 @@ impl Walk<'_> {
     }
 
     fn bind_type(&mut self, ty: &Type) {
+        if let Some(root) = ty.space.as_ref().and_then(|s| s.first()) {
+            self.used(&root.name);
+        }
         match &ty.kind {
             TypeKind::Tensor(dtype, dims) => {
                 // `image[…]` has a batch axis of that name.
@@ -200,7 +282,10 @@ impl Walk<'_> {
                 for dim in dims {
                     match dim {
                         DimExpr::One(e) => self.bind_names(e),
-                        DimExpr::Spread(n) => self.bind(&n.name),
+                        DimExpr::Spread(n) => {
+                            self.used(&n.name);
+                            self.bind(&n.name);
+                        }
                     }
                 }
             }
@@ -211,7 +296,10 @@ impl Walk<'_> {
 
     fn bind_names(&mut self, e: &Expr) {
         match &e.kind {
-            ExprKind::Name(n) => self.bind(n),
+            ExprKind::Name(n) => {
+                self.used(n);
+                self.bind(n);
+            }
             ExprKind::Paren(a) | ExprKind::Unary(_, a) => self.bind_names(a),
             ExprKind::Binary(_, a, b) => {
                 self.bind_names(a);
@@ -242,6 +330,9 @@ impl Walk<'_> {
                 Stmt::Let(l) => {
                     self.expr(&l.value);
                     self.bind_pattern(&l.pattern);
+                    if let Some(uses) = self.uses.last_mut() {
+                        uses.bound.extend(pattern_names(&l.pattern).into_iter().cloned());
+                    }
                 }
                 Stmt::Expr(e) | Stmt::Reveal(e, _) => self.expr(e),
                 Stmt::Fn(f) => {

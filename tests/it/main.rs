@@ -1,5 +1,8 @@
-//! Integration tests, in one binary.
+//! Integration tests, in one binary. One module per area.
 
 mod cli;
+mod docs;
+mod fences;
+mod golden;
 mod pages;
 mod tidy;

@@ -1,0 +1,82 @@
+//! The ``` fences of a Markdown page, and checks of the programs in them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use taper::source::MemorySources;
+use taper::{CheckOptions, Checked};
+
+/// A fenced block of a page.
+#[derive(Debug)]
+pub struct Fence {
+    /// The language: `taper`, `text`, `sh`.
+    pub language: String,
+    /// What follows the language: `error=E0401`, `file=decoder.taper`.
+    pub attributes: HashMap<String, String>,
+    /// The text inside, with its last newline.
+    pub text: String,
+    /// Line of the opening fence, from 1.
+    pub line: usize,
+}
+
+/// All fences of a page, in order.
+pub fn fences(page: &str) -> Vec<Fence> {
+    let mut out: Vec<Fence> = Vec::new();
+    let mut open = false;
+    for (i, line) in page.lines().enumerate() {
+        match (line.strip_prefix("```"), open) {
+            (Some(info), false) => {
+                let mut parts = info.split(',');
+                let language = parts.next().unwrap_or_default().trim().to_string();
+                let attributes = parts.map(|p| p.split_once('=').unwrap_or((p, "")));
+                let attributes =
+                    attributes.map(|(k, v)| (k.trim().to_string(), v.trim().to_string())).collect();
+                out.push(Fence { language, attributes, text: String::new(), line: i + 1 });
+                open = true;
+            }
+            (Some(_), true) => open = false,
+            (None, true) => {
+                if let Some(fence) = out.last_mut() {
+                    fence.text.push_str(line);
+                    fence.text.push('\n');
+                }
+            }
+            (None, false) => {}
+        }
+    }
+    assert!(!open, "a fence is not closed");
+    out
+}
+
+/// Checks `main` among other files, all in memory.
+pub fn check(main: &str, text: &str, others: &HashMap<String, String>) -> Checked {
+    let mut files = others.clone();
+    files.insert(main.to_string(), text.to_string());
+    taper::check(&MemorySources(files), main, &CheckOptions::default())
+}
+
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files of a folder and the folders in it that end in `.extension`, sorted.
+pub fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    let Ok(entries) = std::fs::read_dir(dir) else { return out };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            out.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            out.push(path);
+        }
+    }
+    out.sort();
+    out
+}
+
+/// A path as the tests name it: relative to the repository.
+pub fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
