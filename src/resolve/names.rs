@@ -15,9 +15,10 @@ pub fn check(modules: &Modules, id: ModuleId, builtins: &[&str], diagnostics: &m
         top.extend(modules.list[prelude].names.keys().cloned());
     }
     top.extend(module.silent.iter().cloned());
-    let whole = diagnostics.iter().all(|d| d.labels.first().is_none_or(|l| l.span.file != module.file));
-    let mut walk =
-        Walk { builtins, scopes: vec![top], diagnostics, seen: HashSet::new(), uses: vec![Uses::default()] };
+    // In a file with mistakes, what looks unused may be used in a line that could not be read.
+    let warn = !module.std && module.silent.is_empty();
+    let uses = vec![Uses::default()];
+    let mut walk = Walk { builtins, scopes: vec![top], diagnostics, seen: HashSet::new(), uses, warn };
     for item in &module.ast.items {
         match item {
             Item::Block(b) => walk.block(b),
@@ -28,10 +29,6 @@ pub fn check(modules: &Modules, id: ModuleId, builtins: &[&str], diagnostics: &m
         }
     }
     let used = walk.uses.pop().unwrap_or_default().used;
-    // In a file with mistakes, what looks unused may be used in a line that could not be read.
-    if module.std || !whole {
-        return;
-    }
     for name in imported(&module.ast).filter(|n| !used.contains(&n.name)) {
         walk.unused(name, "imported, and not used in this file", "take it out of the `use`");
     }
@@ -56,7 +53,7 @@ pub fn imported(file: &File) -> impl Iterator<Item = &Ident> {
 /// The words on the lines that syntax errors point at.
 pub fn on_broken_lines(text: &str, problems: &[Diagnostic]) -> HashSet<Name> {
     let mut words = HashSet::new();
-    for label in problems.iter().flat_map(|d| &d.labels) {
+    for label in problems.iter().filter(|d| d.is_error()).flat_map(|d| &d.labels) {
         let at = (label.span.start as usize).min(text.len());
         let start = text.get(..at).and_then(|t| t.rfind('\n')).map_or(0, |i| i + 1);
         let line = text.get(start..).and_then(|t| t.lines().next()).unwrap_or_default();
@@ -83,6 +80,8 @@ struct Walk<'a> {
     seen: HashSet<(Name, Span)>,
     /// Of the file, and of each function around.
     uses: Vec<Uses>,
+    /// Whether unused names are reported.
+    warn: bool,
 }
 
 impl Walk<'_> {
@@ -105,6 +104,9 @@ impl Walk<'_> {
     }
 
     fn unused(&mut self, name: &Ident, what: &str, help: &str) {
+        if !self.warn {
+            return;
+        }
         let d = Diagnostic::warning(codes::UNUSED, format!("`{}` is never used", name.name));
         self.diagnostics.push(d.label(name.span, what).help(help));
     }
