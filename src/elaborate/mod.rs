@@ -14,6 +14,7 @@ mod fields;
 mod flow;
 mod index;
 mod intrinsics;
+mod kinds;
 mod looping;
 mod ops_call;
 mod pipeline;
