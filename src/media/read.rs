@@ -40,7 +40,7 @@ pub struct ImageHeader {
 /// Reads an image file.
 ///
 /// # Errors
-/// `E0805` when it is missing, is not an image, is damaged, or declares more than [`MAX_PIXELS`] pixels.
+/// `E0805` when it is missing, is not an image, is damaged, or declares more than `MAX_PIXELS` pixels.
 pub fn read_image(path: &Path, options: &ReadOptions) -> Result<Image, Diagnostic> {
     let name = path.display().to_string();
     decode(open(path)?, &name, options)

@@ -1,7 +1,7 @@
 //! Executes a graph on candle tensors: devices, open dimensions, loops, lifetimes, watchers.
 //!
 //! [`Executor::new`] binds a graph to the shapes of its inputs once; [`Executor::run`] runs it any number of
-//! times. [`execute`] does both. A run is a function of (graph, inputs, weights, seed): operations are
+//! times. [`execute()`] does both. A run is a function of (graph, inputs, weights, seed): operations are
 //! evaluated one after the other, each of them deterministic at any number of threads.
 
 pub mod array;

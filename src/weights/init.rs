@@ -12,7 +12,7 @@ use crate::run::{RunError, RunOptions, Silent, execute};
 /// keyed by the seed and its own place, so neither order nor selection changes a value.
 ///
 /// # Errors
-/// See [`execute`].
+/// See [`execute()`].
 pub fn initialise(init: &Graph, seed: u64, device: &Device) -> Result<ParamStore, RunError> {
     let mut store = ParamStore::new();
     initialise_into(&mut store, init, seed, device)?;
@@ -22,7 +22,7 @@ pub fn initialise(init: &Graph, seed: u64, device: &Device) -> Result<ParamStore
 /// Adds the first values of what the store has not yet; `init` may read what it has.
 ///
 /// # Errors
-/// See [`execute`].
+/// See [`execute()`].
 pub fn initialise_into(
     store: &mut ParamStore,
     init: &Graph,
