@@ -150,6 +150,11 @@ fn command(program: &Program, file: &str) -> Command {
     root
 }
 
+/// What clap knows a parameter by, apart from the flags that every graph takes.
+fn id(p: &EntryParam) -> String {
+    format!("param {}", p.name)
+}
+
 fn flag(p: &EntryParam) -> Arg {
     let (value, help) = match &p.kind {
         EntryKind::Int => ("N", "a whole number".to_string()),
@@ -159,7 +164,12 @@ fn flag(p: &EntryParam) -> Arg {
         EntryKind::Tensor(ty) => ("FILE", format!("a .npy or .safetensors file: {ty}")),
         EntryKind::Image(ty) => ("FILE", format!("images (files, a folder, IDX): {ty} in [0, 1]")),
     };
-    let mut arg = Arg::new(p.name.clone()).long(p.name.clone()).value_name(value).allow_hyphen_values(true);
+    // A flag of every graph keeps its name: a parameter that shares it gets a prefix.
+    let taken =
+        Common::augment_args(Command::new("")).get_arguments().any(|a| a.get_long() == Some(p.name.as_str()));
+    let long = if taken || p.name == "help" { format!("param-{}", p.name) } else { p.name.clone() };
+    let number = matches!(p.kind, EntryKind::Int | EntryKind::Float);
+    let mut arg = Arg::new(id(p)).long(long).value_name(value).allow_negative_numbers(number);
     arg = arg.help_heading("Parameters").help(match &p.doc {
         Some(doc) => format!("{doc} ({help})"),
         None => help,
@@ -186,13 +196,13 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         match &p.kind {
             EntryKind::Image(_) | EntryKind::Tensor(_) => {
                 let files: Vec<PathBuf> =
-                    matches.get_many::<String>(&p.name).into_iter().flatten().map(PathBuf::from).collect();
+                    matches.get_many::<String>(&id(p)).into_iter().flatten().map(PathBuf::from).collect();
                 if !files.is_empty() {
                     given.files.push((p.name.clone(), files));
                 }
             }
             kind => {
-                if let Some(text) = matches.get_one::<String>(&p.name) {
+                if let Some(text) = matches.get_one::<String>(&id(p)) {
                     statics.push((p.name.clone(), parse_kind(&p.name, kind, text).map_err(wrong)?));
                 }
             }

@@ -187,6 +187,17 @@ fn exit_codes() {
 }
 
 #[test]
+fn a_parameter_may_be_named_like_a_flag() {
+    let dir = TempDir::new().expect("a folder");
+    let (file, out) = (path(&dir, "p.taper"), path(&dir, "o.npy"));
+    std::fs::write(&file, "pipeline P {\n  graph f(columns: int = 2) -> [columns] { zeros([columns]) }\n}\n")
+        .expect("written");
+    let run = taper(&["run", &file, "f", "--param-columns", "3", "-o", &out]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    assert!(text(&std::fs::read(&out).expect("the tensor")).contains("(3,)"));
+}
+
+#[test]
 fn help_shows_the_graphs_of_the_file() {
     let run = taper(&["run", &pipeline("vae"), "--help"]);
     assert!(run.status.success());
