@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::data;
-use crate::diagnostic::{Diagnostic, Severity};
-use crate::elaborate::{DataField, Elaboration, Limits, Options, Request, elaborate};
+use crate::data::{self, Augment};
+use crate::diagnostic::{Diagnostic, Severity, codes};
+use crate::elaborate::{DataField, Elaboration, LibraryItem, Limits, Options, Request, elaborate};
 use crate::graph::program::{Entry, Program, StaticValue};
 use crate::source::{SourceMap, Sources};
 
@@ -34,6 +34,8 @@ pub struct Checked {
     pub program: Option<Program>,
     /// The entry point asked for.
     pub entry: Option<Entry>,
+    /// Of a file without a pipeline: its blocks and functions, and how far each was checked.
+    pub library: Vec<LibraryItem>,
 }
 
 impl Checked {
@@ -49,13 +51,27 @@ impl Checked {
 }
 
 /// The fields of a data set, from the headers alone.
-fn catalog(dir: Option<&Path>, name: &str, split: &str) -> Result<Vec<DataField>, Diagnostic> {
-    let set = data::open_named(name, split, dir, &crate::media::ReadOptions::default())?;
-    let fields = set.fields().into_iter().filter_map(|f| {
-        let dtype = f.element.dtype()?;
-        Some(DataField { name: f.name, dtype, shape: f.sample_shape })
-    });
-    Ok(fields.collect())
+fn catalog(
+    dir: Option<&Path>,
+    name: &str,
+    split: &str,
+    augment: &Augment,
+) -> Result<Vec<DataField>, Diagnostic> {
+    let set = data::open_named(name, split, dir, &augment.read_options())?;
+    let mut fields = Vec::new();
+    for field in set.fields() {
+        let field = augment.field(&field)?;
+        fields.push(DataField { name: field.name, dtype: field.element.dtype(), shape: field.sample_shape });
+    }
+    if !augment.is_none() && fields.iter().all(|f| f.name != "image") {
+        let m = format!(
+            "`{}` has no field `image`, and what is asked for ({augment}) is done to images",
+            set.name()
+        );
+        return Err(Diagnostic::error(codes::DATA_FIELD, m)
+            .help("leave it out, or name the array of the images `image`"));
+    }
+    Ok(fields)
 }
 
 /// Checks a file with everything it imports.
@@ -64,7 +80,7 @@ pub fn check(sources: &dyn Sources, path: &str, options: &CheckOptions) -> Check
     let mut diagnostics = Vec::new();
     let modules = crate::resolve::load(sources, path, &mut map, &mut diagnostics);
     let dir = options.data.as_deref();
-    let data = move |name: &str, split: &str| catalog(dir, name, split);
+    let data = move |name: &str, split: &str, augment: &Augment| catalog(dir, name, split, augment);
     let given = Options {
         set: options.set.clone(),
         train: options.train.clone(),
@@ -72,7 +88,7 @@ pub fn check(sources: &dyn Sources, path: &str, options: &CheckOptions) -> Check
         limits: options.limits,
     };
     let broken = diagnostics.iter().any(Diagnostic::is_error);
-    let Elaboration { mut program, mut entry, diagnostics: more } =
+    let Elaboration { mut program, mut entry, library, diagnostics: more } =
         elaborate(&map, &modules, &given, &options.request);
     diagnostics.extend(more);
     if broken {
@@ -87,5 +103,5 @@ pub fn check(sources: &dyn Sources, path: &str, options: &CheckOptions) -> Check
     if diagnostics.iter().any(|d| d.severity == Severity::Error) {
         (program, entry) = (None, None);
     }
-    Checked { sources: map, diagnostics, program, entry }
+    Checked { sources: map, diagnostics, program, entry, library }
 }

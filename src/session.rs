@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::data::{self, Array, ArrayData};
 use crate::diagnostic::{Diagnostic, codes};
-use crate::graph::program::{Entry, EntryKind, EntryOutput, EntryParam, Program};
+use crate::graph::Graph;
+use crate::graph::program::{COUNT, Entry, EntryKind, EntryOutput, EntryParam, Program};
 use crate::media::{Animation, Filter, Fit, GridShape, Image, ReadOptions, grid_f32, read_image, write_gif};
 use crate::run::{
-    Device, Executor, Rng, RunError, RunOptions, Tensor, Watcher, from_array, open, set_threads, to_array,
+    Device, Executor, Rng, RunError, RunOptions, Tensor, Watcher, first_samples, from_array, open,
+    set_threads, to_array,
 };
 use crate::shape::{Dim, Type};
 use crate::weights::{self, ParamStore, initialise_into};
@@ -22,7 +24,8 @@ pub struct RunSettings {
     pub threads: Option<usize>,
     /// Key of all randomness.
     pub seed: u64,
-    /// Only this sample of the batch.
+    /// Only this sample of the batch: row K of the inputs that have one, with the noise that is sample K's.
+    /// A graph without a batch runs whole, and row K of its outputs is given.
     pub only: Option<u32>,
     /// Where noise comes from.
     pub rng: Rng,
@@ -141,42 +144,49 @@ impl Session {
     /// Runs an entry point.
     ///
     /// # Errors
-    /// `Err(None)` when the watcher cancelled; else what is wrong with the inputs or the run.
+    /// `Err(None)` when the watcher cancelled; else what is wrong with the inputs or the run. With
+    /// [`RunSettings::only`]: no sample of that number, or noise of which no part is one sample's (E0901).
     pub fn run(
         &mut self,
         entry: &Entry,
         given: Given,
         watcher: &mut dyn Watcher,
     ) -> Result<RunResult, Option<Diagnostic>> {
+        let mut graph = crate::optimize::optimize(&entry.graph, &crate::optimize::Options::default());
         let mut inputs: HashMap<String, Tensor> = HashMap::new();
+        let batch = batch_names(entry, &mut graph);
         for p in &entry.params {
             if let (EntryKind::Tensor(ty), Some(array)) | (EntryKind::Image(ty), Some(array)) =
                 (&p.kind, self.input(p, &given).map_err(Some)?)
             {
-                let array = self.slice_only(array, ty).map_err(Some)?;
+                let array = self.slice_only(array, ty, &batch).map_err(Some)?;
                 inputs.insert(p.name.clone(), from_array(&array, &self.device).map_err(Some)?);
             }
         }
         for d in &entry.data {
-            let options = ReadOptions::default();
-            let set = data::open_named(&d.dataset, &d.split, self.settings.data.as_deref(), &options)
-                .map_err(Some)?;
-            let all: Vec<usize> = (0..set.len()).collect();
-            let array = set.get(&all, &d.field).map_err(Some)?;
+            let name = (d.dataset.as_str(), d.split.as_str(), d.field.as_str());
+            let (data, only) = (self.settings.data.as_deref(), self.settings.only.map(|k| k as usize));
+            let array = data::read_field(name, data, &d.augment, only, self.settings.seed)
+                .map_err(|e| Some(if e.labels.is_empty() { e.label(d.span, "read here") } else { e }))?;
             inputs.insert(d.input.clone(), from_array(&array, &self.device).map_err(Some)?);
-        }
-        let mut graph = crate::optimize::optimize(&entry.graph, &crate::optimize::Options::default());
-        if self.settings.only.is_some() {
-            graph.map_dims(&mut |d| d.substitute(&|n| (n == "count").then(|| Dim::from(1))));
         }
         self.complete(&graph).map_err(failed)?;
         let shapes: BTreeMap<String, Vec<usize>> =
             inputs.iter().map(|(n, t)| (n.clone(), t.dims().to_vec())).collect();
+        let mut begins = HashMap::new();
+        if let Some(k) = self.settings.only {
+            if self.settings.rng == Rng::Torch {
+                let m = "`--only` cannot go with `--rng torch`: PyTorch draws the noise of a batch in one go";
+                return Err(Some(Diagnostic::error(codes::BAD_FLAG, m).help("leave out one of the two")));
+            }
+            begins = first_samples(&graph, &batch, k, &shapes).map_err(Some)?;
+            graph.map_dims(&mut |d| d.substitute(&|n| (n == COUNT).then(|| Dim::from(1))));
+        }
         let executor = Executor::new(&graph, &shapes, &self.device).map_err(failed)?;
         let predicted = crate::plan::Plan::new(executor.graph()).summary.live_bytes;
         let options = RunOptions {
             seed: self.settings.seed,
-            first_sample: self.settings.only.unwrap_or(0),
+            first_samples: begins,
             device: self.device.clone(),
             rng: self.settings.rng,
             ..RunOptions::default()
@@ -187,7 +197,12 @@ impl Session {
         let out = executor
             .run(&inputs, &|path| weights.get(path).cloned(), &options, &mut record)
             .map_err(failed)?;
-        let arrays = out.outputs.iter().map(to_array).collect::<Result<Vec<_>, _>>().map_err(Some)?;
+        let mut arrays = out.outputs.iter().map(to_array).collect::<Result<Vec<_>, _>>().map_err(Some)?;
+        if let (Some(k), true) = (self.settings.only, batch.is_empty()) {
+            for array in arrays.iter_mut().filter(|a| !a.shape.is_empty()) {
+                *array = sample(array, k).map_err(Some)?;
+            }
+        }
         Ok(RunResult {
             outputs: entry.outputs.iter().cloned().zip(arrays).collect(),
             watched: record.watched,
@@ -214,19 +229,46 @@ impl Session {
     }
 
     /// Under `--only K`, sample K of an input that has an open batch.
-    fn slice_only(&self, array: Array, ty: &Type) -> Result<Array, Diagnostic> {
+    fn slice_only(&self, array: Array, ty: &Type, batch: &[String]) -> Result<Array, Diagnostic> {
         match (self.settings.only, ty.shape.first()) {
-            (Some(k), Some(first)) if first.as_const().is_none() => {
-                let k = k as usize;
-                if k >= array.rows() {
-                    let m = format!("`--only {k}`: there are {} samples", array.rows());
-                    return Err(Diagnostic::error(codes::BAD_FLAG, m).help("samples are counted from 0"));
-                }
-                array.take(&[k])
+            (Some(k), Some(first)) if batch.iter().any(|b| *first == Dim::name(b.as_str())) => {
+                sample(&array, k)
             }
             _ => Ok(array),
         }
     }
+}
+
+/// Sample `k` of an array, as a batch of one.
+fn sample(array: &Array, k: u32) -> Result<Array, Diagnostic> {
+    if k as usize >= array.rows() {
+        let m = format!("`--only {k}`: there are {} samples", array.rows());
+        return Err(Diagnostic::error(codes::BAD_FLAG, m).help("samples are counted from 0"));
+    }
+    array.take(&[k as usize])
+}
+
+/// The open dimensions that count samples: the first axes of the inputs, and `count` where it is open.
+fn batch_names(entry: &Entry, graph: &mut Graph) -> Vec<String> {
+    let params = entry.params.iter().filter_map(|p| match &p.kind {
+        EntryKind::Tensor(ty) | EntryKind::Image(ty) => Some(ty),
+        _ => None,
+    });
+    let mut names: Vec<String> = Vec::new();
+    for first in params.chain(entry.data.iter().map(|d| &d.ty)).filter_map(|ty| ty.shape.first()) {
+        names.extend(
+            first.names().into_iter().filter(|n| *first == Dim::name(n.clone())).map(|n| n.to_string()),
+        );
+    }
+    let mut counted = false;
+    graph.map_dims(&mut |d| {
+        counted |= d.names().iter().any(|n| **n == *COUNT);
+        d.clone()
+    });
+    names.extend(counted.then(|| COUNT.to_string()));
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn failed(e: RunError) -> Option<Diagnostic> {

@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::arguments::FileOptions;
 use super::{Outcome, report};
-use crate::CheckOptions;
 use crate::graph::Graph;
 use crate::graph::program::Program;
 use crate::plan::Summary;
+use crate::{CheckOptions, Checked};
 
 /// Arguments of `check`.
 #[derive(Args)]
@@ -35,7 +35,7 @@ pub(super) fn main(args: &CheckArgs) -> Outcome {
     };
     let Some(program) = &checked.program else {
         if !args.quiet {
-            report::say(&format!("{}: no pipeline; names and syntax are clean", args.file.display()));
+            library(args, &checked);
         }
         return Outcome::Done;
     };
@@ -51,6 +51,30 @@ pub(super) fn main(args: &CheckArgs) -> Outcome {
         table(program);
     }
     Outcome::Done
+}
+
+/// What was checked of a file without a pipeline.
+fn library(args: &CheckArgs, checked: &Checked) {
+    let (whole, left): (Vec<_>, Vec<_>) = checked.library.iter().partition(|i| i.left.is_none());
+    if args.json {
+        let left: serde_json::Map<_, _> =
+            left.iter().map(|i| (i.name.clone(), serde_json::json!(i.left))).collect();
+        let whole: Vec<_> = whole.iter().map(|i| &i.name).collect();
+        let object = serde_json::json!({ "pipeline": null, "checked": whole, "checked_where_used": left });
+        return report::say(&object.to_string());
+    }
+    report::say(&format!("{}: no pipeline; names and syntax are clean", args.file.display()));
+    if !whole.is_empty() {
+        let names: Vec<&str> = whole.iter().map(|i| i.name.as_str()).collect();
+        report::say(&format!("  checked whole: {}", names.join(", ")));
+    }
+    for item in left {
+        report::say(&format!(
+            "  {} is checked whole where it is used: {}",
+            item.name,
+            item.left.as_deref().unwrap_or_default()
+        ));
+    }
 }
 
 fn graphs(program: &Program) -> impl Iterator<Item = (&str, &Graph)> {

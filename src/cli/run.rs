@@ -209,14 +209,16 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         }
     }
     // One sample by itself: `count` stays open, and is bound to one.
-    let open =
-        common.only.and_then(|_| entry.params.iter().find(|p| p.name == "count" && p.kind == EntryKind::Int));
-    let request = Request {
-        pipeline: None,
-        entry: Some((entry.name.clone(), statics)),
-        open: open.map(|p| p.name.clone()),
+    let open = common.only.and_then(|_| entry.count_parameter()).map(String::from);
+    let check = |open: Option<String>| {
+        let request = Request { pipeline: None, entry: Some((entry.name.clone(), statics.clone())), open };
+        common.options.check(path, CheckOptions { request, ..CheckOptions::default() })
     };
-    let checked = common.options.check(path, CheckOptions { request, ..CheckOptions::default() });
+    let mut checked = check(open.clone());
+    if open.is_some() && checked.has_errors() {
+        // The graph computes with the number itself: it is run whole, and the sample taken from the result.
+        checked = check(None);
+    }
     if report::print(&checked.diagnostics, &checked.sources) {
         return Ok(Outcome::Wrong);
     }
@@ -242,11 +244,8 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
             return Ok(Outcome::Failed);
         }
         Err(Some(d)) => {
-            let outcome = if d.code.0.starts_with("E07") || d.code.0.starts_with("E08") {
-                Outcome::Wrong
-            } else {
-                Outcome::Failed
-            };
+            let input = d.code == codes::BAD_FLAG || ["E07", "E08"].iter().any(|c| d.code.0.starts_with(c));
+            let outcome = if input { Outcome::Wrong } else { Outcome::Failed };
             report::print(std::slice::from_ref(&d), &checked.sources);
             return Ok(outcome);
         }

@@ -1,4 +1,6 @@
-//! `taper train FILE [NAME] --out DIR`.
+//! `taper train FILE [NAME] --out DIR`, `taper train --resume DIR`.
+
+mod start;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -18,32 +20,34 @@ use crate::run;
 use crate::source::{FileId, SourceMap};
 use crate::train::batches::DataOptions;
 use crate::train::{DataBatches, Origin, Record, Reporter, Started, TrainOptions, Trainer};
+use start::Start;
 
 /// Arguments of `train`.
 #[derive(Args)]
 pub(super) struct TrainArgs {
-    /// The file
-    file: PathBuf,
+    /// The file; a resumed run knows its own
+    #[arg(required_unless_present = "resume")]
+    file: Option<PathBuf>,
     /// Which of its training procedures; the first if none is named
     name: Option<String>,
     /// The run folder: weights, log, curves, samples
     #[arg(long, value_name = "DIR", required_unless_present = "resume")]
     out: Option<PathBuf>,
-    /// Go on with the run of this folder
+    /// Go on with the run of this folder: file, seed, settings and data are those it began with
     #[arg(long, value_name = "DIR", conflicts_with = "out")]
     resume: Option<PathBuf>,
     /// Optimizer steps, instead of the file's
     #[arg(long)]
     steps: Option<u64>,
-    /// Samples per step, instead of the file's
+    /// Samples of a batch, instead of the file's
     #[arg(long)]
     batch: Option<u64>,
     /// Weights to begin with: a file or folder
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
-    /// Key of all randomness: the same seed gives the same bytes
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Key of all randomness: the same seed gives the same bytes [default: 0]
+    #[arg(long)]
+    seed: Option<u64>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
@@ -67,26 +71,32 @@ pub(super) struct TrainArgs {
 }
 
 pub(super) fn main(args: &TrainArgs) -> Outcome {
+    let start = match Start::new(args) {
+        Ok(start) => start,
+        Err(d) => return report::fail(d, Outcome::Wrong),
+    };
     let mut train = Vec::new();
-    for (name, value) in [("steps", args.steps), ("batch", args.batch)] {
+    for (name, value) in [("steps", start.steps), ("batch", start.batch)] {
         if let Some(v) = value {
             train.push((name.to_string(), StaticValue::Int(i64::try_from(v).unwrap_or(i64::MAX))));
         }
     }
     let options = CheckOptions { train, ..CheckOptions::default() };
-    let Some(checked) = args.options.check_and_print(&args.file, options) else { return Outcome::Wrong };
+    let Some(checked) = start.options.check_and_print(&start.file, options) else { return Outcome::Wrong };
     let Some(mut program) = checked.program else {
-        let d =
-            Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no pipeline to train", args.file.display()));
+        let d = Diagnostic::error(
+            codes::BAD_FLAG,
+            format!("`{}` has no pipeline to train", start.file.display()),
+        );
         return report::fail(d.help("`taper new NAME` starts one"), Outcome::Wrong);
     };
-    let found = match &args.name {
+    let found = match &start.name {
         None => (!program.trains.is_empty()).then_some(0),
         Some(name) => program.trains.iter().position(|t| t.name == *name),
     };
     let Some(at) = found else {
         let known: Vec<&str> = program.trains.iter().map(|t| t.name.as_str()).collect();
-        let name = args.name.as_deref().unwrap_or("train");
+        let name = start.name.as_deref().unwrap_or("train");
         let d = Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no `train {name}`", program.name));
         let help = match did_you_mean(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -118,16 +128,17 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
         Ok(d) => d,
         Err(d) => return wrong(d),
     };
-    let Some(out) = args.resume.clone().or_else(|| args.out.clone()) else { return Outcome::Wrong };
-    let mut options = TrainOptions::new(out);
-    options.resume = args.resume.is_some();
-    options.seed = args.seed;
+    let mut options = TrainOptions::new(&start.folder);
+    options.resume = start.resume;
+    options.seed = start.seed;
     options.device = device.clone();
     options.log_every = args.log_every;
     options.save_every = args.save_every;
     options.stop = on_interrupt();
-    options.origin = origin(args, &sources);
-    if let Some(path) = &args.weights {
+    options.origin = origin(&start, &sources);
+    // A run that has a checkpoint goes on from there; the weights it began with may be gone.
+    let begun = start.resume && crate::weights::locate::newest_checkpoint(&start.folder).is_some();
+    if let Some(path) = start.weights.as_ref().filter(|_| !begun) {
         match crate::weights::load(&program.weights, path, true, &device) {
             Ok((store, remarks)) => {
                 report::print(&remarks, &sources);
@@ -147,11 +158,10 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
         }
     };
     let data = DataOptions {
-        data: args.options.data.as_deref(),
-        seed: args.seed,
-        start: trainer.step(),
+        data: start.options.data.as_deref(),
+        seed: start.seed,
+        start: trainer.batches_done(),
         workers: 1,
-        read: crate::media::ReadOptions::default(),
     };
     let mut batches = match DataBatches::open(&entry, &data) {
         Ok(b) => b,
@@ -162,11 +172,10 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
     shown.finish();
     match result {
         Ok(done) if done.stopped => {
-            let folder = args.resume.as_deref().or(args.out.as_deref()).unwrap_or(Path::new("."));
             report::note(&format!(
-                "stopped after step {}; go on with --resume {}",
+                "stopped after step {}; go on with: taper train --resume {}",
                 done.step,
-                folder.display()
+                start.folder.display()
             ));
             Outcome::Failed
         }
@@ -178,22 +187,27 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
     }
 }
 
-fn origin(args: &TrainArgs, sources: &SourceMap) -> Origin {
+fn origin(start: &Start, sources: &SourceMap) -> Origin {
+    let shown = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
     let text = |id: u32| sources.get(FileId(id)).map(|f| (f.name.clone(), f.text.clone()));
     let mut imports = Vec::new();
     let mut id = 1;
     while let Some((name, text)) = text(id) {
-        if !name.starts_with("std.") {
+        // The embedded library goes with the version of taper; another one is part of the run.
+        if !name.starts_with("std.") || start.options.stdlib.is_some() {
             imports.push((name, text));
         }
         id += 1;
     }
     Origin {
-        file: args.file.display().to_string(),
+        file: start.file.display().to_string(),
         text: text(0).map(|(_, t)| t).unwrap_or_default(),
         imports,
-        overrides: args.options.set.iter().map(|(n, v)| (n.clone(), v.to_string())).collect(),
-        data: args.options.data.as_ref().map(|p| p.display().to_string()),
+        overrides: start.options.set.iter().map(|(n, v)| (n.clone(), v.to_string())).collect(),
+        data: shown(&start.options.data),
+        stdlib: shown(&start.options.stdlib),
+        roots: start.options.roots.iter().map(|p| p.display().to_string()).collect(),
+        weights: shown(&start.weights),
     }
 }
 
@@ -232,9 +246,14 @@ impl Reporter for Lines {
         }
         let n = report::count(start.parameters as f64);
         let from = if start.done > 0 { format!(", from step {}", start.done) } else { String::new() };
+        let batches = if start.accumulate > 1 {
+            format!("{} × {}", start.accumulate, start.batch)
+        } else {
+            start.batch.to_string()
+        };
         report::note(&format!(
-            "{}: {n}parameters, {} steps of {} samples{from}",
-            start.name, start.steps, start.batch
+            "{}: {n}parameters, {} steps of {batches} samples{from}",
+            start.name, start.steps
         ));
         if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(start.steps).with_style(style());

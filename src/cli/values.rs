@@ -19,6 +19,10 @@ pub(super) fn parse(text: &str) -> StaticValue {
         _ => match text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
             Some("") => StaticValue::List(Vec::new()),
             Some(inner) => StaticValue::List(inner.split(',').map(|p| parse(p.trim())).collect()),
+            // A quoted string has the escapes that it is shown with.
+            None if text.starts_with('"') => {
+                StaticValue::Str(ron::from_str(text).unwrap_or_else(|_| text.trim_matches('"').to_string()))
+            }
             None => StaticValue::Str(text.trim_matches('"').to_string()),
         },
     }
@@ -53,5 +57,28 @@ pub(super) fn parse_kind(name: &str, kind: &EntryKind, text: &str) -> Result<Sta
             _ => Err(wrong("true or false")),
         },
         _ => Ok(StaticValue::Str(text.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_read_back() {
+        let text = |s: &str| StaticValue::Str(s.into());
+        for value in [
+            StaticValue::Int(-7),
+            StaticValue::Float(1e-5),
+            StaticValue::Float(3.0),
+            StaticValue::Bool(true),
+            StaticValue::None,
+            StaticValue::List(vec![StaticValue::Int(1), text("two")]),
+            text("none"),
+            text("1_0"),
+            text("a \"b\" \n\u{1b}é"),
+        ] {
+            assert_eq!(parse(&value.to_string()), value);
+        }
     }
 }

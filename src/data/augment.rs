@@ -1,4 +1,4 @@
-//! What is done to images on their way into a batch: crops, flips, resizing, normalisation.
+//! What is done to images on their way into a batch: resizing, crops, flips, normalisation.
 //!
 //! Every draw is keyed by (seed, epoch, sample), so that neither the batch size nor the number of workers
 //! changes a picture.
@@ -7,7 +7,7 @@ use super::array::{Array, ArrayData, Element};
 use super::column::FieldInfo;
 use super::order::{below, mix};
 use crate::diagnostic::{Diagnostic, codes};
-use crate::media::{Filter, Fit, Image};
+use crate::media::{Filter, Fit, Image, ReadOptions};
 
 /// Where a crop is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +25,16 @@ pub struct Crop {
 /// Changes to the field `image`, in the order of the fields here.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Augment {
+    /// Read image files as grey (1) or in colour (3), whatever each holds.
+    pub channels: Option<usize>,
     /// Resize so that the image covers this height and width, and cut what sticks out.
     pub resize: Option<(usize, usize)>,
     /// Take a part.
     pub crop: Option<Crop>,
     /// Mirror left and right, with probability 1/2.
     pub flip: bool,
-    /// Per channel mean and standard deviation, in the unit range: the result is f32,
-    /// `(value / 255 - mean) / deviation`.
+    /// Mean and standard deviation of each channel, or one pair for all, in the unit range: the result is
+    /// f32, `(value / 255 - mean) / deviation`.
     pub normalize: Option<Vec<(f32, f32)>>,
 }
 
@@ -40,6 +42,11 @@ impl Augment {
     /// Whether nothing is changed.
     pub fn is_none(&self) -> bool {
         *self == Augment::default()
+    }
+
+    /// How image files are read for it: in its colours, and at its size, so that they may differ in both.
+    pub fn read_options(&self) -> ReadOptions {
+        ReadOptions { channels: self.channels, size: self.resize, fit: Fit::Crop, filter: Filter::Lanczos }
     }
 
     /// The field as it will be after the changes.
@@ -56,33 +63,50 @@ impl Augment {
             (shape, element) => {
                 let shape = super::array::display_shape(shape);
                 return Err(wrong(format!(
-                    "images to augment must be u8[n, c, h, w]; each sample here is {element}{shape}"
-                )));
+                    "images to be changed must be u8[n, c, h, w]; each sample here is {element}{shape}"
+                ))
+                .help("store the images as bytes, or change the floats in the graph"));
             }
         };
+        if let Some(want) = self.channels.filter(|want| *want != c) {
+            return Err(wrong(format!(
+                "the images have {c} channels, and {want} are asked for: image files alone are read in other colours"
+            ))
+            .help(format!("leave out `channels`, and compute with {c} in the graph")));
+        }
         let (mut h, mut w) = self.resize.unwrap_or((h, w));
         if let Some(crop) = self.crop {
             if crop.height > h + 2 * crop.pad || crop.width > w + 2 * crop.pad {
                 return Err(wrong(format!(
                     "a crop of {} × {} does not fit into images of {h} × {w} padded by {}",
                     crop.height, crop.width, crop.pad
-                )));
+                ))
+                .help("take a smaller crop, pad more, or enlarge the images first with `size`"));
             }
             (h, w) = (crop.height, crop.width);
         }
         if h == 0 || w == 0 {
-            return Err(wrong("an image cannot be made 0 pixels high or wide".into()));
+            let help = "give sizes of at least 1";
+            return Err(wrong("an image cannot be made 0 pixels high or wide".into()).help(help));
         }
         let element = match &self.normalize {
             None => Element::U8,
-            Some(stats) if stats.len() != c => {
+            Some(stats) if stats.len() != c && stats.len() != 1 => {
                 return Err(wrong(format!(
                     "normalisation has statistics for {} channels; the images have {c}",
                     stats.len()
-                )));
+                ))
+                .help(if c == 1 {
+                    "give one number".to_string()
+                } else {
+                    format!("give {c} numbers, or one for all channels")
+                }));
             }
             Some(stats) if stats.iter().any(|(m, s)| !m.is_finite() || !s.is_finite() || *s <= 0.0) => {
-                return Err(wrong("normalisation needs finite means and positive deviations".into()));
+                let help = "`std` divides: it must be positive";
+                return Err(
+                    wrong("normalisation needs finite means and positive deviations".into()).help(help)
+                );
             }
             Some(_) => Element::F32,
         };
@@ -110,7 +134,7 @@ impl Augment {
         };
         let after = self.field(&info)?;
         let (ArrayData::U8(pixels), [c, h, w]) = (images.data, &info.sample_shape[..]) else {
-            return Err(wrong("images to augment must be u8[n, c, h, w]".into()));
+            return Err(wrong("images to be changed must be u8[n, c, h, w]".into()));
         };
         let mut out = Vec::with_capacity(indices.len() * after.sample_shape.iter().product::<usize>());
         for (sample, index) in pixels.chunks_exact(c * h * w).zip(indices) {
@@ -155,6 +179,31 @@ impl Augment {
     }
 }
 
+/// What is done, in a few words: `64 × 64, random crop 56 × 56, flip`.
+impl std::fmt::Display for Augment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts = Vec::new();
+        match self.channels {
+            Some(1) => parts.push("grey".to_string()),
+            Some(3) => parts.push("colour".to_string()),
+            Some(n) => parts.push(format!("{n} channels")),
+            None => {}
+        }
+        parts.extend(self.resize.map(|(h, w)| format!("{h} × {w}")));
+        if let Some(c) = self.crop {
+            parts.extend((c.pad > 0).then(|| format!("padded by {}", c.pad)));
+            let place = if c.random { "random" } else { "centre" };
+            parts.push(format!("{place} crop {} × {}", c.height, c.width));
+        }
+        parts.extend(self.flip.then(|| "flip".to_string()));
+        if let Some(stats) = &self.normalize {
+            let stats: Vec<String> = stats.iter().map(|(m, s)| format!("{m} ± {s}")).collect();
+            parts.push(format!("normalised by {}", stats.join(", ")));
+        }
+        f.write_str(&parts.join(", "))
+    }
+}
+
 fn pad(image: &Image, by: usize) -> Image {
     if by == 0 {
         return image.clone();
@@ -170,7 +219,7 @@ fn pad(image: &Image, by: usize) -> Image {
 }
 
 fn wrong(message: String) -> Diagnostic {
-    Diagnostic::error(codes::DATA_SHAPE, message).help("change the augmentation to suit the images")
+    Diagnostic::error(codes::DATA_SHAPE, message)
 }
 
 #[cfg(test)]
@@ -225,6 +274,17 @@ mod tests {
     }
 
     #[test]
+    fn one_pair_of_statistics_serves_all_channels() {
+        let one = Augment { normalize: Some(vec![(0.5, 0.5)]), ..Default::default() };
+        let three = Augment { normalize: Some(vec![(0.5, 0.5); 3]), ..Default::default() };
+        let apply = |a: &Augment| a.apply(images(2), &[0, 1], 0, 0).unwrap();
+        assert_eq!(apply(&one), apply(&three));
+        assert_eq!(one.to_string(), "normalised by 0.5 ± 0.5");
+        let all = Augment { channels: Some(3), resize: Some((8, 6)), ..augment() };
+        assert_eq!(all.to_string(), "colour, 8 × 6, padded by 1, random crop 4 × 4, flip");
+    }
+
+    #[test]
     fn a_centre_crop_and_padding_are_exact() {
         let middle =
             Augment { crop: Some(Crop { height: 2, width: 1, pad: 1, random: false }), ..Default::default() };
@@ -244,6 +304,7 @@ mod tests {
         let stats = |s: Vec<(f32, f32)>| Augment { normalize: Some(s), ..Default::default() };
         for a in [
             crop,
+            Augment { channels: Some(3), ..Default::default() },
             stats(vec![(0.0, 1.0); 3]),
             stats(vec![(0.0, 0.0)]),
             Augment { resize: Some((0, 3)), ..Default::default() },

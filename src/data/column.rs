@@ -117,7 +117,7 @@ impl Column {
                                 shape[2]
                             ),
                         )
-                        .help("bring all images to one size first"));
+                        .help("bring them to one size: `folder(\"train\", size = 64)`"));
                     }
                     data.extend_from_slice(&image.data);
                 }

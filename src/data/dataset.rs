@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::array::Array;
+use super::augment::Augment;
 use super::column::{Column, FieldInfo};
 use super::{embedded, open};
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
@@ -143,4 +144,30 @@ pub fn open_named(
         Some(path) => open::open_with(path, split, options),
         None => embedded::embedded(dataset, split),
     }
+}
+
+/// A field of a data set as it is read outside of training: every sample, or the one asked for, its images
+/// changed as `augment` says with the draws of the first epoch.
+///
+/// # Errors
+/// Those of [`open_named`] and [`Dataset::get`]; `E0806` when the changes do not suit, `E0901` when there is
+/// no sample of that number.
+pub fn read_field(
+    (dataset, split, field): (&str, &str, &str),
+    data: Option<&Path>,
+    augment: &Augment,
+    only: Option<usize>,
+    seed: u64,
+) -> Result<Array, Diagnostic> {
+    let set = open_named(dataset, split, data, &augment.read_options())?;
+    let indices: Vec<usize> = match only {
+        None => (0..set.len()).collect(),
+        Some(k) if k < set.len() => vec![k],
+        Some(k) => {
+            let m = format!("sample {k} is asked for, and `{}` has {} samples", set.name(), set.len());
+            return Err(Diagnostic::error(codes::BAD_FLAG, m).help("samples are counted from 0"));
+        }
+    };
+    let array = set.get(&indices, field)?;
+    if field == "image" { augment.apply(array, &indices, seed, 0) } else { Ok(array) }
 }

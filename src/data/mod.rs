@@ -18,14 +18,14 @@ mod npy;
 mod npz;
 mod open;
 mod order;
-mod safetensors;
+pub(crate) mod safetensors;
 mod split;
 mod stored;
 
 pub use array::{Array, ArrayData, Element};
 pub use augment::{Augment, Crop};
 pub use column::FieldInfo;
-pub use dataset::{Dataset, open_named};
+pub use dataset::{Dataset, open_named, read_field};
 pub use embedded::{EMBEDDED, embedded};
 pub use idx::parse_idx;
 pub use loader::{Batch, Loader, LoaderOptions};

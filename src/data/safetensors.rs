@@ -1,4 +1,8 @@
-//! Arrays of a `.safetensors` file, <https://huggingface.co/docs/safetensors>, read one at a time.
+//! `.safetensors` files, <https://huggingface.co/docs/safetensors>: eight bytes, the length of a JSON header;
+//! the header; the data, which the header's offsets must cover without a gap. Arrays are read one at a time.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
 
 use ::safetensors::Dtype;
 use ::safetensors::tensor::Metadata;
@@ -10,6 +14,80 @@ use crate::diagnostic::{Diagnostic, codes};
 
 /// The format's own limit of its header, in bytes.
 const MAX_HEADER: u64 = 100_000_000;
+
+/// What a file says of one tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Described {
+    /// Its name.
+    pub(crate) name: String,
+    /// As which dtype it is stored.
+    pub(crate) dtype: Dtype,
+    /// The size of each axis.
+    pub(crate) shape: Vec<usize>,
+    /// Where its bytes begin in the file.
+    pub(crate) start: u64,
+    /// How many they are.
+    pub(crate) len: u64,
+}
+
+/// Why a file has no header that can be used.
+#[derive(Debug)]
+pub(crate) enum Flaw {
+    /// It cannot be read.
+    Io(io::Error),
+    /// It is something else.
+    Other,
+    /// It is cut off or damaged, in words.
+    Damaged(String),
+}
+
+impl From<io::Error> for Flaw {
+    fn from(error: io::Error) -> Self {
+        Flaw::Io(error)
+    }
+}
+
+/// Reads the header of a file of `total` bytes: its tensors by name, and its notes. What the header says of
+/// the file's length has been checked then, so that a lying one takes no memory.
+///
+/// # Errors
+/// See [`Flaw`].
+pub(crate) fn describe(
+    reader: &mut impl Read,
+    total: u64,
+) -> Result<(Vec<Described>, BTreeMap<String, String>), Flaw> {
+    let first = read_up_to(reader, 9)?;
+    let size = first.first_chunk::<8>().map(|b| u64::from_le_bytes(*b)).filter(|n| *n <= MAX_HEADER);
+    // A header of no bytes has no brace; it cannot be a JSON object either.
+    let (Some(size), Some(b'{')) = (size, first.get(8)) else { return Err(Flaw::Other) };
+    let rest = total.saturating_sub(8);
+    if size > rest {
+        let why = format!("it is cut off: its header alone takes {size} bytes, the whole file has {rest}");
+        return Err(Flaw::Damaged(why));
+    }
+    let mut text = vec![b'{'];
+    text.extend(read_up_to(reader, size.saturating_sub(1))?);
+    let header: Metadata =
+        serde_json::from_slice(&text).map_err(|e| Flaw::Damaged(format!("its header is damaged: {e}")))?;
+    let (expected, found) = (header.data_len() as u64, rest - size);
+    if expected != found {
+        let what = if found < expected { "it is cut off" } else { "it is too long" };
+        let why = format!("{what}: its header tells of {expected} bytes of data, it has {found}");
+        return Err(Flaw::Damaged(why));
+    }
+    let mut tensors: Vec<Described> = header
+        .tensors()
+        .into_iter()
+        .map(|(name, info)| {
+            let (from, to) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
+            let (start, len) = (8 + size + from, to.saturating_sub(from));
+            Described { name, dtype: info.dtype, shape: info.shape.clone(), start, len }
+        })
+        .collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let notes = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    Ok((tensors, notes))
+}
 
 /// One array of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,51 +116,29 @@ impl TensorEntry {
 pub(crate) fn read_headers(source: &Bytes) -> Result<Vec<TensorEntry>, Diagnostic> {
     let (mut reader, len) = source.stored()?;
     let name = source.name();
-    let io = |e: std::io::Error| source.damaged(&e, false);
-    let start = read_up_to(&mut reader, 8).map_err(io)?;
-    let size = start.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
-    if start.len() < 8 || size > MAX_HEADER || size > len - 8 {
-        return Err(wrong_contents(&name, "a safetensors file", &source.head(64)?));
-    }
-    let text = read_up_to(&mut reader, size).map_err(io)?;
-    if text.first() != Some(&b'{') {
-        return Err(wrong_contents(&name, "a safetensors file", &source.head(64)?));
-    }
-    let header: Metadata = serde_json::from_slice(&text)
-        .map_err(|e| malformed(&name, &format!("its header is damaged: {e}")))?;
-    let (expected, found) = (header.data_len() as u64, len - 8 - size);
-    if expected != found {
-        return Err(malformed(
-            &name,
-            &format!("its header tells of {expected} bytes of data, it has {found}"),
-        ));
-    }
+    let tensors = match describe(&mut reader, len) {
+        Ok((tensors, _)) => tensors,
+        Err(Flaw::Io(e)) => return Err(source.damaged(&e, false)),
+        Err(Flaw::Other) => return Err(wrong_contents(&name, "a safetensors file", &source.head(64)?)),
+        Err(Flaw::Damaged(why)) => return Err(malformed(&name, &why)),
+    };
     let mut entries = Vec::new();
-    for (key, info) in header.tensors() {
-        let stored = stored_type(info.dtype).ok_or_else(|| {
+    for Described { name: key, dtype, shape, start, len } in tensors {
+        let stored = stored_type(dtype).ok_or_else(|| {
             Diagnostic::error(
                 codes::DATA_SHAPE,
                 format!(
-                    "`{name}:{key}` has dtype {}; a boolean, an integer or a real number was expected",
-                    info.dtype
+                    "`{name}:{key}` has dtype {dtype}; a boolean, an integer or a real number was expected"
                 ),
             )
             .help("convert it to F32 or I64 first")
         })?;
-        let (from, to) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
-        entries.push(TensorEntry {
-            name: key,
-            shape: info.shape.clone(),
-            stored,
-            start: 8 + size + from,
-            len: to.saturating_sub(from),
-        });
+        entries.push(TensorEntry { name: key, shape, stored, start, len });
     }
     if entries.is_empty() {
         return Err(Diagnostic::error(codes::DATA_EMPTY, format!("`{name}` holds no array"))
             .help("save at least one tensor, such as `image` or `label`"));
     }
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
 }
 

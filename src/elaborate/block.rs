@@ -215,7 +215,7 @@ impl Elaborator<'_> {
         }
     }
 
-    fn config_env(&self, instance: &Rc<Instance>) -> Env {
+    pub(super) fn config_env(&self, instance: &Rc<Instance>) -> Env {
         let mut env = Env::new(instance.block.module);
         env.instance = Some(instance.clone());
         for (name, value) in instance.config.borrow().iter() {

@@ -56,7 +56,7 @@ pub(super) const ALL: &[(Builtin, &str, &str)] = &[
     (
         Builtin::Dataset,
         "dataset",
-        "dataset(name, split): the fields of a data set, as tensors with a batch axis.",
+        "dataset(name, split, size = …, random_crop = …, flip = …): the fields of a data set, as tensors with a batch axis.",
     ),
     (Builtin::ShapeOf, "shape", "shape(x): the dimensions of a tensor as a static list."),
     (Builtin::DtypeOf, "dtype", "dtype(x): the dtype of a tensor as a string."),

@@ -1,25 +1,28 @@
 //! The built-in functions.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 
 use super::Elaborator;
 use super::builtins::Builtin;
 use super::call::Slot;
 use super::fields::new_param;
 use super::value::{CallArgs, ParamDecl, Value};
-use crate::diagnostic::{Diagnostic, codes, did_you_mean};
-use crate::graph::program::DataInput;
+use crate::diagnostic::{Diagnostic, codes};
 use crate::ops::random;
-use crate::ops::{Emit, Input, OpError};
-use crate::shape::{DType, Dim, Type};
+use crate::ops::{Emit, OpError};
+use crate::shape::{DType, Type};
 use crate::source::Span;
-use crate::syntax::ast::Ident;
 
-type Bound = Vec<Option<(Value, Span)>>;
+pub(super) type Bound = Vec<Option<(Value, Span)>>;
 
 impl Elaborator<'_> {
-    fn slots(&mut self, b: Builtin, names: &[(&str, bool)], args: CallArgs, span: Span) -> Option<Bound> {
+    pub(super) fn slots(
+        &mut self,
+        b: Builtin,
+        names: &[(&str, bool)],
+        args: CallArgs,
+        span: Span,
+    ) -> Option<Bound> {
         let slots: Vec<Slot> =
             names.iter().map(|(n, o)| Slot { name: n, optional: *o, span: None }).collect();
         Some(self.bind_slots(&slots, args, &format!("`{}`", b.name()), span, false, false)?.0)
@@ -111,18 +114,7 @@ impl Elaborator<'_> {
             | Builtin::Bernoulli
             | Builtin::Categorical
             | Builtin::RandInt => self.random(b, args, span),
-            Builtin::Dataset => {
-                let bound = self.slots(b, &[("name", false), ("split", true)], args, span)?;
-                let name = self.string(&bound[0])?;
-                let split = if bound[1].is_some() { self.string(&bound[1])? } else { "train".into() };
-                match (self.options.data)(&name, &split) {
-                    Ok(_) => Some(Value::Dataset(Rc::new((name, split)))),
-                    Err(d) => {
-                        self.report(d.label(span, "read here"));
-                        None
-                    }
-                }
-            }
+            Builtin::Dataset => self.dataset(args, span),
             Builtin::IsFunction => {
                 let bound = self.slots(b, &[("value", false)], args, span)?;
                 Some(Value::Bool(bound.into_iter().next()??.0.is_callable()))
@@ -189,7 +181,7 @@ impl Elaborator<'_> {
         self.known_int(&v, at)
     }
 
-    fn number(&mut self, bound: &Option<(Value, Span)>) -> Option<f64> {
+    pub(super) fn number(&mut self, bound: &Option<(Value, Span)>) -> Option<f64> {
         match bound {
             Some((Value::Float(v), _)) => Some(*v),
             Some((Value::Int(d), at)) => {
@@ -205,7 +197,7 @@ impl Elaborator<'_> {
         }
     }
 
-    fn string(&mut self, bound: &Option<(Value, Span)>) -> Option<String> {
+    pub(super) fn string(&mut self, bound: &Option<(Value, Span)>) -> Option<String> {
         match bound {
             Some((Value::Str(s), _)) => Some(s.to_string()),
             Some((other, at)) => {
@@ -428,59 +420,6 @@ impl Elaborator<'_> {
             }
         };
         Some(self.emitted(result, span))
-    }
-
-    /// `fashion_mnist("train").image`: an input of the graph that the data fills.
-    pub(super) fn dataset_field(&mut self, d: &Rc<(String, String)>, name: &Ident, span: Span) -> Value {
-        let (dataset, split) = (d.0.clone(), d.1.clone());
-        let fields = match (self.options.data)(&dataset, &split) {
-            Ok(f) => f,
-            Err(e) => {
-                self.report(e.label(span, "read here"));
-                return Value::Error;
-            }
-        };
-        let Some(field) = fields.iter().find(|f| f.name == *name.name) else {
-            let known: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
-            let d = Diagnostic::error(
-                codes::DATA_FIELD,
-                format!("the data set `{dataset}` has no field `{}`", name.name),
-            )
-            .label(name.span, "no such field");
-            let d = match did_you_mean(&name.name, known.iter().copied()) {
-                Some(near) => d.help(format!("did you mean `{near}`?")),
-                None => d.help(format!("it has: {}", known.join(", "))),
-            };
-            self.report(d);
-            return Value::Error;
-        };
-        if self.builder(span).is_none() {
-            return Value::Error;
-        }
-        let Some(unit) = self.unit.as_mut() else { return Value::Error };
-        let input = format!("{dataset}[{split}].{}", name.name);
-        let shape =
-            std::iter::once(unit.batch.clone()).chain(field.shape.iter().map(|d| Dim::from(*d))).collect();
-        let ty = Type::new(field.dtype, shape);
-        let known = unit.graph.root().ids().find(
-            |id| matches!(&unit.graph.root().node(*id).op, crate::ops::Op::Input(i) if i.name == input),
-        );
-        let node = match known {
-            Some(node) => node,
-            None => {
-                unit.data.push(DataInput {
-                    input: input.clone(),
-                    dataset,
-                    split,
-                    field: name.name.to_string(),
-                    ty: ty.clone(),
-                    span,
-                });
-                let mut b = crate::graph::Builder::new(&mut unit.graph, 0, span, "".into());
-                b.push(Input { name: input, ty: ty.clone() }.into(), &[], ty)
-            }
-        };
-        Value::Tensor(super::value::TensorRef { unit: unit.id, region: 0, node, space: None })
     }
 }
 

@@ -8,6 +8,7 @@ mod arith;
 mod block;
 mod builtins;
 mod call;
+mod dataset;
 mod entry;
 mod expr;
 mod fields;
@@ -15,6 +16,7 @@ mod flow;
 mod index;
 mod intrinsics;
 mod kinds;
+mod library;
 mod looping;
 mod ops_call;
 mod pipeline;
@@ -29,6 +31,7 @@ mod weights;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::data::Augment;
 use crate::diagnostic::Diagnostic;
 use crate::graph::program::StaticValue;
 use crate::resolve::{ModuleId, Modules};
@@ -47,19 +50,28 @@ use unit::Unit;
 use value::Value;
 use weights::Registry;
 
+/// A block or function of a file without a pipeline, and how far it was checked by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LibraryItem {
+    /// `block Encoder`, `fn lerp`.
+    pub name: String,
+    /// Why it can be checked whole only where it is used; `None` if it was checked whole.
+    pub left: Option<String>,
+}
+
 /// A field of a data set, as elaboration sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataField {
     /// `image`, `label`, …
     pub name: String,
-    /// As stored.
-    pub dtype: DType,
+    /// As a graph gets it; `None` for text.
+    pub dtype: Option<DType>,
     /// The shape of one sample.
     pub shape: Vec<usize>,
 }
 
-/// Tells the fields of a data set, by name and split; a sentence says why it cannot.
-pub type DataCatalog<'a> = dyn Fn(&str, &str) -> Result<Vec<DataField>, Diagnostic> + Sync + 'a;
+/// Tells the fields of a data set, by name, split and what is done to its images, or why it cannot.
+pub type DataCatalog<'a> = dyn Fn(&str, &str, &Augment) -> Result<Vec<DataField>, Diagnostic> + Sync + 'a;
 
 /// What elaboration is given beside the files.
 pub struct Options<'a> {

@@ -9,7 +9,7 @@ use super::builtins;
 use super::unit::Unit;
 use super::value::{BlockRef, Build, CallArgs, Env, Instance, Value};
 use super::weights::Registry;
-use super::{Elaborator, Options};
+use super::{Elaborator, LibraryItem, Options};
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
 use crate::graph::program::{Entry, EntryKind, EntryParam, Program, StaticValue};
 use crate::resolve::Modules;
@@ -34,6 +34,8 @@ pub struct Elaboration {
     pub program: Option<Program>,
     /// The entry that was asked for.
     pub entry: Option<Entry>,
+    /// The blocks and functions of a file without a pipeline.
+    pub library: Vec<LibraryItem>,
     /// Everything there is to say.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -68,8 +70,8 @@ pub fn elaborate(
             loops: 0,
             in_fields: 0,
         };
-        let (program, entry) = e.file(request);
-        Elaboration { program, entry, diagnostics: e.diagnostics }
+        let (program, entry, library) = e.file(request);
+        Elaboration { program, entry, library, diagnostics: e.diagnostics }
     };
     // A thread of its own: deep programs need more stack than a caller may have.
     std::thread::scope(|s| {
@@ -89,10 +91,10 @@ pub fn elaborate(
 }
 
 impl Elaborator<'_> {
-    fn file(&mut self, request: &Request) -> (Option<Program>, Option<Entry>) {
+    fn file(&mut self, request: &Request) -> (Option<Program>, Option<Entry>, Vec<LibraryItem>) {
         let modules = self.modules;
         if modules.list.is_empty() {
-            return (None, None);
+            return (None, None, Vec::new());
         }
         let names = builtins::names();
         for id in 0..modules.list.len() {
@@ -110,7 +112,7 @@ impl Elaborator<'_> {
             .collect();
         let chosen = match &request.pipeline {
             None => match pipelines.as_slice() {
-                [] => return (None, None),
+                [] => return (None, None, self.library()),
                 [one] => one.clone(),
                 several => {
                     // Every pipeline is checked; the first is the program.
@@ -130,11 +132,12 @@ impl Elaborator<'_> {
                     self.report(d.help(near.map_or(format!("it has: {}", known.join(", ")), |n| {
                         format!("did you mean `{n}`?")
                     })));
-                    return (None, None);
+                    return (None, None, Vec::new());
                 }
             },
         };
-        self.pipeline(&chosen, request, true)
+        let (program, entry) = self.pipeline(&chosen, request, true);
+        (program, entry, Vec::new())
     }
 
     /// Constants and assertions of the file itself are evaluated even where nothing uses them.

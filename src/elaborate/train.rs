@@ -1,18 +1,21 @@
 //! `train`: one step as one graph, with gradients, clipping, accumulation, the optimizer and the average.
 
-use std::cell::RefCell;
+mod header;
+mod show;
+mod state;
+
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Elaborator;
 use super::unit::Unit;
-use super::value::{CallArgs, Env, Instance, ParamDecl, TensorRef, Value};
+use super::value::{CallArgs, Env, Instance, TensorRef, Value};
 use super::weights::{Registry, under};
-use crate::diagnostic::{Diagnostic, codes, did_you_mean};
+use crate::diagnostic::{Diagnostic, codes};
 use crate::graph::program::{EveryEntry, TrainEntry, Weight};
-use crate::graph::{Builder, Graph, Named, NodeId};
-use crate::ops::{Binary, Compare, CompareKind, Emit, Input, Op, Parameter, Reduce, ReduceKind, Unary};
+use crate::graph::{Builder, Named, NodeId};
+use crate::ops::{Emit, Input, Reduce, ReduceKind};
 use crate::shape::{DType, Dim, Type};
 use crate::source::Span;
 use crate::syntax::ast;
@@ -30,17 +33,6 @@ pub(super) struct TrainState {
     pub phases: usize,
     pub every: Vec<(u64, Vec<(Arc<ast::Graph>, CallArgs, Span)>)>,
 }
-
-/// The options of a `train` header.
-struct Header {
-    steps: u64,
-    batch: usize,
-    ema: Option<f64>,
-    accumulate: u64,
-    clip: Option<f64>,
-}
-
-const OPTIONS: &[&str] = &["steps", "batch", "ema", "accumulate", "clip"];
 
 impl Elaborator<'_> {
     pub(super) fn train_entry(&mut self, root: &Rc<Instance>, t: &ast::Train) -> Option<TrainEntry> {
@@ -114,8 +106,9 @@ impl Elaborator<'_> {
         Some(TrainEntry {
             name,
             doc: t.doc.clone(),
-            steps: header.steps * header.accumulate,
+            steps: header.steps,
             batch: header.batch,
+            accumulate: header.accumulate,
             ema: header.ema,
             graph: unit.graph,
             data: unit.data,
@@ -124,121 +117,6 @@ impl Elaborator<'_> {
             every,
             watches,
         })
-    }
-
-    fn train_header(&mut self, t: &ast::Train, env: &mut Env) -> Option<Header> {
-        let mut h = Header { steps: 1000, batch: 64, ema: None, accumulate: 1, clip: None };
-        let mut ok = true;
-        let mut given: Vec<(String, Value, Span)> = Vec::new();
-        for option in &t.options {
-            let value = self.expr(&option.value, env);
-            match &option.name {
-                Some(name) => given.push((name.name.to_string(), value, option.value.span)),
-                None => {
-                    self.error_help(
-                        codes::BAD_TRAIN,
-                        option.value.span,
-                        "the options of `train` are named",
-                        "without a name",
-                        format!("options: {}", OPTIONS.join(", ")),
-                    );
-                    ok = false;
-                }
-            }
-        }
-        for (name, value) in &self.options.train {
-            let value = super::pipeline::from_static(value);
-            given.push((name.clone(), value, t.head));
-        }
-        for (name, value, at) in given {
-            let positive = match &value {
-                Value::Int(d) => d.as_const().filter(|v| *v > 0),
-                _ => None,
-            };
-            let float = match &value {
-                Value::Float(v) => Some(*v),
-                Value::Int(d) => d.as_const().map(|v| v as f64),
-                _ => None,
-            };
-            let good = match (name.as_str(), positive, float) {
-                (_, _, _) if matches!(value, Value::Error) => {
-                    ok = false;
-                    continue;
-                }
-                ("steps", Some(v), _) => {
-                    h.steps = v as u64;
-                    true
-                }
-                ("batch", Some(v), _) if v <= 1 << 24 => {
-                    h.batch = v as usize;
-                    true
-                }
-                ("accumulate", Some(v), _) if v <= 1 << 20 => {
-                    h.accumulate = v as u64;
-                    true
-                }
-                ("ema", _, Some(v)) if (0.0..1.0).contains(&v) => {
-                    h.ema = Some(v);
-                    true
-                }
-                ("clip", _, Some(v)) if v > 0.0 => {
-                    h.clip = Some(v);
-                    true
-                }
-                ("ema" | "clip", _, _) if matches!(value, Value::None) => true,
-                (known, _, _) if OPTIONS.contains(&known) => {
-                    let found = self.describe(&value);
-                    let want = match known {
-                        "ema" => "a decay in [0, 1), such as 0.999",
-                        "clip" => "a positive gradient norm, such as 1.0",
-                        _ => "a positive integer",
-                    };
-                    self.error(
-                        codes::BAD_VALUE,
-                        at,
-                        format!("`{known}` must be {want}"),
-                        format!("this is {found}"),
-                    );
-                    false
-                }
-                (unknown, _, _) => {
-                    let help = did_you_mean(unknown, OPTIONS.iter().copied())
-                        .map_or(format!("options: {}", OPTIONS.join(", ")), |n| {
-                            format!("did you mean `{n}`?")
-                        });
-                    self.error_help(
-                        codes::UNKNOWN_ARGUMENT,
-                        at,
-                        format!("`train` has no option `{unknown}`"),
-                        "not an option",
-                        help,
-                    );
-                    false
-                }
-            };
-            ok &= good;
-        }
-        ok.then_some(h)
-    }
-
-    /// The number of optimizer steps done, and whether this batch is the last of its step.
-    fn accumulation(&mut self, step: NodeId, k: u64, span: Span) -> Option<(NodeId, Option<NodeId>)> {
-        let mut b = self.builder(span)?;
-        let result = (|| {
-            let q = b.binary_scalar(Binary::Div, step, k as f64)?;
-            let count = b.unary(Unary::Floor, q)?;
-            let first = b.binary_scalar(Binary::Mul, count, k as f64)?;
-            let within = b.binary(Binary::Sub, step, first)?;
-            let last = b.scalar((k - 1) as f64, DType::F32)?;
-            Ok((count, Some(b.emit(Compare { kind: CompareKind::Eq }.into(), &[within, last])?)))
-        })();
-        match result {
-            Ok(v) => Some(v),
-            Err(e) => {
-                self.op_error(e, span, &[]);
-                None
-            }
-        }
     }
 
     /// `minimize loss over fields with optimizer`.
@@ -485,195 +363,6 @@ impl Elaborator<'_> {
         if let Some(t) = self.unit.as_mut().and_then(|u| u.train.as_mut()) {
             t.gate = None;
         }
-    }
-
-    /// A state of the training itself, beside the model.
-    fn training_state(&mut self, path: String, ty: &Type, init: Value, span: Span) -> Option<Value> {
-        let path: Arc<str> = path.into();
-        let decl = Rc::new(ParamDecl {
-            trainable: false,
-            ty: ty.plain(),
-            init,
-            span,
-            path: RefCell::new(Some(path.clone())),
-        });
-        self.register(&decl, &path).then_some(Value::Param(decl))
-    }
-
-    /// Adds this batch's gradient to the sum; gives the mean so far.
-    fn accumulate(&mut self, w: &Weight, g: &Value, k: u64, last: NodeId, span: Span) -> Option<Value> {
-        let sum = self.training_state(format!("accumulate.{}", w.path), &w.ty, Value::Float(0.0), span)?;
-        let (old, g) = (self.node(&sum, span)?, self.node(g, span)?);
-        let mut b = self.builder(span)?;
-        let result = (|| {
-            let part = b.binary_scalar(Binary::Div, g, k as f64)?;
-            let total = b.binary(Binary::Add, old, part)?;
-            let zero = b.scalar(0.0, w.ty.dtype)?;
-            let next = b.emit(crate::ops::Where {}.into(), &[last, zero, total])?;
-            Ok((total, next))
-        })();
-        match result {
-            Ok((total, next)) => {
-                self.set_parameter(&format!("accumulate.{}", w.path), next, span);
-                Some(self.tensor(total, span))
-            }
-            Err(e) => {
-                self.op_error(e, span, &[]);
-                None
-            }
-        }
-    }
-
-    /// The exponential moving average of every updated weight.
-    fn average(&mut self, decay: f64, span: Span) {
-        let Some(state) = self.unit.as_ref().and_then(|u| u.train.as_ref()) else { return };
-        let (updated, step, last) = (state.updated.clone(), state.step, state.last);
-        let id = self.unit.as_ref().map_or(0, |u| u.id);
-        let tensor = |node| Value::Tensor(TensorRef { unit: id, region: 0, node, space: None });
-        for path in updated {
-            let Some(w) = self.registry.weights.iter().find(|w| w.path == path).cloned() else { continue };
-            // The average starts at the weight itself.
-            let node = {
-                let Some(init) = self.extra.as_mut().and_then(|e| e.init.as_mut()) else { return };
-                let op = Parameter { path: path.clone(), ty: w.ty.clone() };
-                let mut b = Builder::new(&mut init.graph, 0, w.span, path.as_str().into());
-                let node = b.push(op.into(), &[], w.ty.clone());
-                Value::Tensor(TensorRef { unit: init.id, region: 0, node, space: None })
-            };
-            let Some(ema) = self.training_state(format!("ema.{path}"), &w.ty, node, span) else { return };
-            let Some(new) = self.unit.as_ref().and_then(|u| u.parameters.get(&path).copied()) else {
-                continue;
-            };
-            let value = self.std_call(
-                "std.optim",
-                "ema",
-                vec![ema.clone(), tensor(new), Value::Float(decay), tensor(step)],
-                span,
-            );
-            // Reading the state makes its node, which the gate needs.
-            if self.node(&ema, span).is_none() {
-                return;
-            }
-            let Some(node) = self.node(&value, span) else { return };
-            if let Some(t) = self.unit.as_mut().and_then(|u| u.train.as_mut()) {
-                t.gate = last;
-            }
-            self.set_parameter(&format!("ema.{path}"), node, span);
-            if let Some(t) = self.unit.as_mut().and_then(|u| u.train.as_mut()) {
-                t.gate = None;
-            }
-        }
-    }
-
-    /// Calls a function of the standard library that training itself is written with.
-    fn std_call(&mut self, module: &str, name: &str, args: Vec<Value>, span: Span) -> Value {
-        let Some(id) = self.modules.find(module) else {
-            return self.error(
-                codes::UNKNOWN_MODULE,
-                span,
-                format!("`{module}` is not loaded"),
-                "needed here",
-            );
-        };
-        match self.global(id, &name.into()) {
-            Some(f) => {
-                let positional = args.into_iter().map(|v| (v, span)).collect();
-                self.call(f, CallArgs { positional, named: Vec::new() }, span)
-            }
-            None => {
-                self.error(codes::UNKNOWN_IMPORT, span, format!("`{module}` has no `{name}`"), "needed here")
-            }
-        }
-    }
-
-    /// `every N { graph(…) }`.
-    pub(super) fn every(&mut self, e: &ast::Every, env: &mut Env) {
-        let count = self.expr(&e.count, env);
-        let Some(count) = self.known_int(&count, e.count.span) else { return };
-        if count < 1 || self.unit.as_ref().is_none_or(|u| u.train.is_none()) {
-            self.error(
-                codes::BAD_TRAIN,
-                e.span,
-                "`every` takes a positive number of steps, inside `train`",
-                "here",
-            );
-            return;
-        }
-        let mut calls = Vec::new();
-        for stmt in &e.body.stmts {
-            let ast::Stmt::Expr(expr) = stmt else {
-                self.error_help(
-                    codes::BAD_TRAIN,
-                    e.body.span,
-                    "`every` holds calls of the pipeline's graphs",
-                    "something else here",
-                    "every 500 { sample(64) }",
-                );
-                return;
-            };
-            let ast::ExprKind::Call(callee, args) = &expr.kind else {
-                self.error_help(
-                    codes::BAD_TRAIN,
-                    expr.span,
-                    "`every` holds calls of the pipeline's graphs",
-                    "not a call",
-                    "every 500 { sample(64) }",
-                );
-                return;
-            };
-            let f = self.expr(callee, env);
-            let Some(args) = self.arguments(args, env) else { return };
-            match f {
-                Value::Method(_, graph) => calls.push((graph, args, expr.span)),
-                Value::Error => return,
-                other => {
-                    let found = self.describe(&other);
-                    self.error(
-                        codes::BAD_TRAIN,
-                        callee.span,
-                        "`every` calls graphs of the pipeline",
-                        format!("this is {found}"),
-                    );
-                    return;
-                }
-            }
-        }
-        if let Some(t) = self.unit.as_mut().and_then(|u| u.train.as_mut()) {
-            t.every.push((count as u64, calls));
-        }
-    }
-
-    /// The log holds one number per watch: others are averaged.
-    fn scalar_watches(&mut self, graph: &mut Graph) {
-        let watches = std::mem::take(&mut graph.regions[0].watches);
-        let mut out = Vec::with_capacity(watches.len());
-        for w in watches {
-            let (ty, span, path) = {
-                let n = graph.root().node(w.node);
-                (n.ty.clone(), n.span, n.path.clone())
-            };
-            let mut b = Builder::new(graph, 0, span, path);
-            let float = if ty.dtype.is_float() {
-                Ok(w.node)
-            } else {
-                b.emit(crate::ops::Cast { dtype: DType::F32 }.into(), &[w.node])
-            };
-            let node = match float {
-                Ok(n) if ty.rank() == 0 => Ok(n),
-                Ok(n) => b.emit(
-                    Op::from(Reduce { kind: ReduceKind::Mean, axes: (0..ty.rank()).collect(), keep: false }),
-                    &[n],
-                ),
-                Err(e) => Err(e),
-            };
-            match node {
-                Ok(node) => out.push(Named { name: w.name, node }),
-                Err(e) => {
-                    self.op_error(e, span, &[]);
-                }
-            }
-        }
-        graph.regions[0].watches = out;
     }
 }
 

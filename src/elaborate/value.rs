@@ -43,10 +43,17 @@ pub(super) enum Value {
     Partial(Rc<Partial>),
     Module(ModuleId),
     Space(Space),
-    /// A data set: its name and split.
-    Dataset(Rc<(String, String)>),
+    Dataset(Rc<DataRef>),
     /// Something that failed; a diagnostic has been given.
     Error,
+}
+
+/// A data set.
+pub(super) struct DataRef {
+    pub name: String,
+    pub split: String,
+    /// What is done to its images.
+    pub augment: crate::data::Augment,
 }
 
 /// A tensor of the graph under construction.
@@ -227,7 +234,7 @@ impl Value {
             Value::Partial(_) => "a call that waits for its input".into(),
             Value::Module(_) => "a module".into(),
             Value::Space(s) => format!("the space `{s}`"),
-            Value::Dataset(d) => format!("the data set {}", d.0),
+            Value::Dataset(d) => format!("the data set {}", d.name),
             Value::Error => "an error".into(),
         }
     }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::Graph;
+use crate::data::Augment;
 use crate::shape::Type;
 use crate::source::Span;
 
@@ -125,6 +126,24 @@ pub struct Entry {
     pub data: Vec<DataInput>,
 }
 
+impl Entry {
+    /// The parameter that counts samples, where no input has a batch: `count`. One sample by itself is run
+    /// with it open.
+    pub fn count_parameter(&self) -> Option<&str> {
+        let open = |ty: &Type| ty.shape.first().is_some_and(|d| d.as_const().is_none());
+        let batch = self.params.iter().any(|p| match &p.kind {
+            EntryKind::Tensor(ty) | EntryKind::Image(ty) => open(ty),
+            _ => false,
+        });
+        let batch = batch || self.data.iter().any(|d| open(&d.ty));
+        let count = self.params.iter().find(|p| p.name == COUNT && p.kind == EntryKind::Int)?;
+        (!batch).then_some(count.name.as_str())
+    }
+}
+
+/// The name of the parameter, and of the dimension it is while it is open.
+pub const COUNT: &str = "count";
+
 /// One field of a data set that a training step reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataInput {
@@ -136,6 +155,8 @@ pub struct DataInput {
     pub split: String,
     /// `image`, `label`, …
     pub field: String,
+    /// What is done to its images.
+    pub augment: Augment,
     /// Its type, batch included.
     pub ty: Type,
     /// Where it is used.
@@ -145,7 +166,7 @@ pub struct DataInput {
 /// `every N { … }`.
 #[derive(Clone, Debug)]
 pub struct EveryEntry {
-    /// Steps between.
+    /// Optimizer steps between.
     pub steps: u64,
     /// What is run: a file name stem and the entry.
     pub entries: Vec<(String, Entry)>,
@@ -158,13 +179,15 @@ pub struct TrainEntry {
     pub name: String,
     /// Documentation.
     pub doc: Option<String>,
-    /// Number of steps.
+    /// Optimizer steps.
     pub steps: u64,
-    /// Samples per step.
+    /// Samples of a batch.
     pub batch: usize,
+    /// Batches whose gradients are averaged for one optimizer step; the graph is run once for each.
+    pub accumulate: u64,
     /// Decay of the exponential moving average of the weights, if one is kept.
     pub ema: Option<f64>,
-    /// One step. Inputs: the data's, and `step` (f32 scalar, the number of optimizer steps done before).
+    /// One batch. Inputs: the data's, and `step` (f32 scalar, the number of batches done before).
     /// Its updates are the next values of weights, states, optimizer states (`optimizer.…`) and averages
     /// (`ema.…`). Watches are scalars for the log; `loss` is always among them.
     pub graph: Graph,

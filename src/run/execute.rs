@@ -310,7 +310,10 @@ impl Run<'_> {
                     seed: self.options.seed,
                     loop_step: frame.step,
                     step: self.options.step,
-                    first_sample: self.options.first_sample,
+                    first_sample: match op {
+                        Op::Random(r) => self.options.first_samples.get(&r.site).copied().unwrap_or(0),
+                        _ => 0,
+                    },
                 };
                 let all: Vec<&Tensor> = inputs.iter().collect();
                 let out = match (op, &mut self.torch) {

@@ -1,5 +1,7 @@
 //! What a run is given beside its tensors, what it tells while it runs, and what it gives back.
 
+use std::collections::HashMap;
+
 use candle_core::{Device, Tensor};
 
 use super::Memory;
@@ -22,8 +24,9 @@ pub struct RunOptions {
     pub seed: u64,
     /// The training step, 0 outside training.
     pub step: u32,
-    /// Index of the first sample of the batch (`--only K` runs one sample with `first_sample = K`).
-    pub first_sample: u32,
+    /// Where the run's samples begin among those of a larger batch, by random site (`--only K`); 0 for sites
+    /// that are not among them. See [`super::first_samples`].
+    pub first_samples: HashMap<u64, u32>,
     /// Where it runs.
     pub device: Device,
     /// Where noise comes from.
@@ -37,7 +40,7 @@ impl Default for RunOptions {
         RunOptions {
             seed: 0,
             step: 0,
-            first_sample: 0,
+            first_samples: HashMap::new(),
             device: Device::Cpu,
             rng: Rng::Philox,
             check_finite: true,

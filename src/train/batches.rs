@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use crate::data::{Loader, LoaderOptions, open_named};
+use crate::data::{Loader, LoaderOptions, open_named, read_field};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::graph::program::{DataInput, TrainEntry};
-use crate::media::ReadOptions;
 use crate::run::from_array;
 
 /// The inputs of one step.
@@ -50,12 +49,10 @@ pub struct DataOptions<'a> {
     pub data: Option<&'a Path>,
     /// Seed of order and augmentation.
     pub seed: u64,
-    /// Steps done already.
+    /// Batches done already.
     pub start: u64,
     /// Threads that make batches; 0 makes each when it is asked for.
     pub workers: usize,
-    /// How image files are read.
-    pub read: ReadOptions,
 }
 
 impl DataBatches {
@@ -64,18 +61,19 @@ impl DataBatches {
     /// # Errors
     /// What is wrong with the data (E08…), its span added.
     pub fn open(entry: &TrainEntry, options: &DataOptions<'_>) -> Result<DataBatches, Diagnostic> {
-        let mut sets: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
-        for (i, input) in entry.data.iter().enumerate() {
-            sets.entry((&input.dataset, &input.split)).or_default().push(i);
+        // Fields that are read alike share a loader.
+        let mut sets: BTreeMap<(&str, &str, String), Vec<&DataInput>> = BTreeMap::new();
+        for input in &entry.data {
+            sets.entry((&input.dataset, &input.split, input.augment.to_string())).or_default().push(input);
         }
         let mut sources = Vec::new();
-        for ((dataset, split), members) in sets {
-            let inputs: Vec<_> = members.iter().map(|i| &entry.data[*i]).collect();
+        for ((dataset, split, _), inputs) in sets {
+            let augment = inputs.first().map(|i| i.augment.clone()).unwrap_or_default();
             let at = |d: Diagnostic| match inputs.first() {
                 Some(first) if d.labels.is_empty() => d.label(first.span, "read here"),
                 _ => d,
             };
-            let data = open_named(dataset, split, options.data, &options.read).map_err(at)?;
+            let data = open_named(dataset, split, options.data, &augment.read_options()).map_err(at)?;
             let fields: Vec<(String, String)> =
                 inputs.iter().map(|i| (i.field.clone(), i.input.clone())).collect();
             let mut names: Vec<String> = fields.iter().map(|(f, _)| f.clone()).collect();
@@ -87,6 +85,7 @@ impl DataBatches {
                     fields: names,
                     batch: entry.batch,
                     seed: options.seed,
+                    augment,
                     start: options.start,
                     workers: options.workers,
                     ..LoaderOptions::default()
@@ -130,13 +129,16 @@ impl Batches for DataBatches {
 ///
 /// # Errors
 /// What is wrong with the data (E08…).
-pub fn whole(fields: &[DataInput], data: Option<&Path>) -> Result<HashMap<String, Tensor>, Diagnostic> {
+pub fn whole(
+    fields: &[DataInput],
+    data: Option<&Path>,
+    seed: u64,
+) -> Result<HashMap<String, Tensor>, Diagnostic> {
     let mut out = HashMap::new();
     for field in fields {
         let at = |d: Diagnostic| if d.labels.is_empty() { d.label(field.span, "read here") } else { d };
-        let set = open_named(&field.dataset, &field.split, data, &ReadOptions::default()).map_err(at)?;
-        let all: Vec<usize> = (0..set.len()).collect();
-        let array = set.get(&all, &field.field).map_err(at)?;
+        let name = (field.dataset.as_str(), field.split.as_str(), field.field.as_str());
+        let array = read_field(name, data, &field.augment, None, seed).map_err(at)?;
         out.insert(field.input.clone(), from_array(&array, &Device::Cpu)?);
     }
     Ok(out)

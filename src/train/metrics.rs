@@ -16,11 +16,11 @@ const OWN: [&str; 4] = ["step", "epoch", "seconds", "images_per_second"];
 /// One logged step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Steps done.
+    /// Optimizer steps done.
     pub step: u64,
-    /// The epoch of its batch, counted from 0.
+    /// The epoch of its last batch, counted from 0.
     pub epoch: u64,
-    /// The watches, in order.
+    /// The watches, in order; the means over the batches of the step.
     pub values: Vec<(String, f64)>,
     /// Seconds of training so far, those before a resumption included.
     pub seconds: f64,

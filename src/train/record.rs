@@ -23,6 +23,15 @@ pub struct Origin {
     /// `--data`.
     #[serde(default)]
     pub data: Option<String>,
+    /// `--stdlib`.
+    #[serde(default)]
+    pub stdlib: Option<String>,
+    /// `--root`.
+    #[serde(default)]
+    pub roots: Vec<String>,
+    /// `--weights`: what the run began with.
+    #[serde(default)]
+    pub weights: Option<String>,
 }
 
 /// The contents of `run.ron`.
@@ -36,9 +45,9 @@ pub struct RunRecord {
     pub train: String,
     /// The seed.
     pub seed: u64,
-    /// Samples per step.
+    /// Samples of a batch.
     pub batch: usize,
-    /// Steps that were asked for last.
+    /// Optimizer steps that were asked for last.
     pub steps: u64,
     /// File, overrides, data.
     pub origin: Origin,

@@ -10,14 +10,16 @@ use crate::diagnostic::Diagnostic;
 pub struct Started {
     /// The training's name.
     pub name: String,
-    /// Steps that a resumed run has done already.
+    /// Optimizer steps that a resumed run has done already.
     pub done: u64,
-    /// Steps in all.
+    /// Optimizer steps in all.
     pub steps: u64,
     /// Numbers in the trainable weights.
     pub parameters: u64,
-    /// Samples per step.
+    /// Samples of a batch.
     pub batch: usize,
+    /// Batches of a step.
+    pub accumulate: u64,
 }
 
 /// Hears of progress. Every method has an empty default.

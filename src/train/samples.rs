@@ -26,8 +26,8 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(entry: &Entry, data: Option<&Path>, device: &Device) -> Result<Prepared, RunError> {
-        let inputs = whole(&entry.data, data)?;
+    fn new(entry: &Entry, data: Option<&Path>, seed: u64, device: &Device) -> Result<Prepared, RunError> {
+        let inputs = whole(&entry.data, data, seed)?;
         let shapes = inputs.iter().map(|(n, t)| (n.clone(), t.dims().to_vec())).collect();
         Ok(Prepared { executor: Executor::new(&entry.graph, &shapes, device)?, inputs })
     }
@@ -56,7 +56,9 @@ impl Samples {
             for (j, (stem, sampled)) in every.entries.iter().enumerate() {
                 let prepared = match self.prepared.entry((i, j)) {
                     hash_map::Entry::Occupied(e) => e.into_mut(),
-                    hash_map::Entry::Vacant(e) => e.insert(Prepared::new(sampled, data, &options.device)?),
+                    hash_map::Entry::Vacant(e) => {
+                        e.insert(Prepared::new(sampled, data, options.seed, &options.device)?)
+                    }
                 };
                 let out = prepared.executor.run(&prepared.inputs, params, options, watcher)?;
                 let samples = folder.join("samples");

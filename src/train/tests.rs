@@ -109,6 +109,7 @@ fn program(lr: f64) -> Program {
         doc: None,
         steps: 20,
         batch: BATCH,
+        accumulate: 1,
         ema: Some(0.9),
         graph: step(lr),
         data: Vec::new(),
@@ -303,6 +304,7 @@ fn pixels() -> Program {
         dataset: "fashion_mnist".into(),
         split: "train[:40]".into(),
         field: "image".into(),
+        augment: crate::data::Augment::default(),
         ty: image,
         span: Span::default(),
     }];
@@ -315,13 +317,7 @@ fn data_sets_are_read_in_an_order_that_resumes() {
     let train = |folder: &Path, steps, resume, workers| {
         let options = TrainOptions { steps: Some(steps), resume, ..options(folder) };
         let mut trainer = Trainer::new(&program, &program.trains[0], options).unwrap();
-        let data = DataOptions {
-            data: None,
-            seed: 7,
-            start: trainer.step(),
-            workers,
-            read: crate::media::ReadOptions::default(),
-        };
+        let data = DataOptions { data: None, seed: 7, start: trainer.batches_done(), workers };
         let mut batches = DataBatches::open(&program.trains[0], &data).unwrap();
         assert_eq!(batches.steps_per_epoch(), Some(5));
         trainer.run(&mut batches, &mut Quiet).unwrap();

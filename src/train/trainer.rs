@@ -29,13 +29,13 @@ pub struct TrainOptions {
     pub resume: bool,
     /// The seed of initial values, batches and noise.
     pub seed: u64,
-    /// Steps in all; the entry's own number if `None`.
+    /// Optimizer steps in all; the entry's own number if `None`.
     pub steps: Option<u64>,
     /// Where to compute.
     pub device: Device,
-    /// Steps between lines of the log, at least 1.
+    /// Optimizer steps between lines of the log, at least 1.
     pub log_every: u64,
-    /// Steps between checkpoints, at least 1.
+    /// Optimizer steps between checkpoints, at least 1.
     pub save_every: u64,
     /// Set from outside (Ctrl-C): the step that runs is finished, a checkpoint is written.
     pub stop: Arc<AtomicBool>,
@@ -69,7 +69,7 @@ pub struct Trainer<'p> {
     entry: &'p TrainEntry,
     options: TrainOptions,
     store: ParamStore,
-    /// Steps done.
+    /// Optimizer steps done.
     step: u64,
     steps: u64,
     metrics: Metrics,
@@ -145,9 +145,18 @@ impl<'p> Trainer<'p> {
         })
     }
 
-    /// Steps done; batches must be opened from here.
+    /// Optimizer steps done.
     pub fn step(&self) -> u64 {
         self.step
+    }
+
+    /// Batches done: where the data must be opened. An optimizer step takes as many as it accumulates.
+    pub fn batches_done(&self) -> u64 {
+        self.step * self.accumulate()
+    }
+
+    fn accumulate(&self) -> u64 {
+        self.entry.accumulate.max(1)
     }
 
     /// Weights, states, optimizer states and averages as they are now.
@@ -171,41 +180,34 @@ impl<'p> Trainer<'p> {
             steps: self.steps,
             parameters: trainable.map(|w| crate::ops::primitive::elements(&w.ty) as u64).sum(),
             batch: self.entry.batch,
+            accumulate: self.accumulate(),
         });
         let begun = Instant::now();
         let before = self.metrics.last().map_or(0.0, |r| r.seconds);
         let (mut since, mut since_step) = (Instant::now(), self.step);
         let (log_every, save_every) = (self.options.log_every.max(1), self.options.save_every.max(1));
         while self.step < self.steps && !self.stopping() {
-            let batch = match batches.next() {
-                Ok(batch) => batch,
+            // All of a step's batches are there before the first is used: a checkpoint never falls between.
+            let given = (0..self.accumulate()).map(|_| batches.next()).collect::<Result<Vec<_>, _>>();
+            let given = match given {
+                Ok(given) => given,
                 Err(d) => {
                     // What was learned before the data failed is not lost.
                     self.save(reporter)?;
                     return Err(d);
                 }
             };
-            let epoch = batch.epoch;
-            let out = self.one_step(batch)?;
-            let watches = out.watches;
-            self.check_loss(&watches)?;
-            for (path, value) in out.updates {
-                let value = own(&value).map_err(|e| diagnostic(RunError::internal(&path, &e)))?;
-                self.store.insert(path, value);
-            }
+            let epoch = given.last().map_or(0, |b| b.epoch);
+            let watches = self.one_step(given)?;
             self.step += 1;
             reporter.step(self.step, self.steps);
             if self.step.is_multiple_of(log_every) || self.step == 1 || self.step == self.steps {
                 let passed = since.elapsed().as_secs_f64().max(1e-9);
-                let images = (self.step - since_step) as f64 * self.entry.batch as f64;
+                let images = ((self.step - since_step) * self.accumulate()) as f64 * self.entry.batch as f64;
                 let record = Record {
                     step: self.step,
                     epoch,
-                    values: watches.iter().map(|(n, t)| Ok((n.clone(), scalar(n, t)?))).collect::<Result<
-                        _,
-                        Diagnostic,
-                    >>(
-                    )?,
+                    values: mean_watches(&watches)?,
                     seconds: before + begun.elapsed().as_secs_f64(),
                     images_per_second: images / passed,
                 };
@@ -234,11 +236,28 @@ impl<'p> Trainer<'p> {
         self.options.stop.load(Ordering::Relaxed)
     }
 
-    fn one_step(&mut self, batch: TrainBatch) -> Result<Outputs, Diagnostic> {
+    /// One optimizer step: a run of the graph for each of its batches. Gives their watches.
+    fn one_step(&mut self, batches: Vec<TrainBatch>) -> Result<Vec<Watches>, Diagnostic> {
+        let first = self.batches_done();
+        let mut watches = Vec::with_capacity(batches.len());
+        for (at, batch) in (first..).zip(batches) {
+            let out = self.one_batch(batch, at)?;
+            self.check_loss(&out.watches)?;
+            for (path, value) in out.updates {
+                let value = own(&value).map_err(|e| diagnostic(RunError::internal(&path, &e)))?;
+                self.store.insert(path, value);
+            }
+            watches.push(out.watches);
+        }
+        Ok(watches)
+    }
+
+    /// Runs the graph on batch `at`, counted from 0 over the whole training.
+    fn one_batch(&mut self, batch: TrainBatch, at: u64) -> Result<Outputs, Diagnostic> {
         let device = &self.options.device;
         let mut inputs = batch.inputs;
-        // Exact up to 2^24 steps.
-        let step = Tensor::new(self.step as f32, &Device::Cpu);
+        // Exact up to 2^24 batches.
+        let step = Tensor::new(at as f32, &Device::Cpu);
         inputs.insert("step".into(), step.map_err(|e| diagnostic(RunError::internal("step", &e)))?);
         let executor = match &mut self.executor {
             Some(executor) => executor,
@@ -250,7 +269,7 @@ impl<'p> Trainer<'p> {
         };
         let options = RunOptions {
             seed: self.options.seed,
-            step: u32::try_from(self.step).unwrap_or(u32::MAX),
+            step: u32::try_from(at).unwrap_or(u32::MAX),
             device: device.clone(),
             check_finite: false,
             ..RunOptions::default()
@@ -338,6 +357,23 @@ fn first_values(
     initialise_into(&mut store, &program.init, options.seed, &options.device)?;
     initialise_into(&mut store, &entry.extra_init, options.seed, &options.device)?;
     Ok(store)
+}
+
+/// What a batch showed, by name.
+type Watches = Vec<(String, Tensor)>;
+
+/// The numbers of an optimizer step: the means over its batches.
+fn mean_watches(batches: &[Watches]) -> Result<Vec<(String, f64)>, Diagnostic> {
+    let Some(first) = batches.first() else { return Ok(Vec::new()) };
+    let mut out = Vec::with_capacity(first.len());
+    for (i, (name, _)) in first.iter().enumerate() {
+        let mut sum = 0.0;
+        for batch in batches {
+            sum += batch.get(i).map_or(Ok(f64::NAN), |(name, tensor)| scalar(name, tensor))?;
+        }
+        out.push((name.clone(), sum / batches.len() as f64));
+    }
+    Ok(out)
 }
 
 fn scalar(name: &str, tensor: &Tensor) -> Result<f64, Diagnostic> {

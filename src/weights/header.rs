@@ -1,23 +1,17 @@
-//! The header of a safetensors file: names, shapes and dtypes, read without the data.
-//!
-//! Format: <https://huggingface.co/docs/safetensors>: eight bytes, the length of a JSON header; the header;
-//! the data, which the header's offsets must cover without a gap.
+//! The header of a file of weights: names, shapes and dtypes, read without the data.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 pub use safetensors::Dtype;
-use safetensors::tensor::Metadata;
 
+use crate::data::safetensors::{Described, Flaw, describe};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::fs::plain;
 use crate::shape::DType;
-
-/// The format's own limit of a header, in bytes.
-const MAX_HEADER: u64 = 100_000_000;
 
 /// One tensor of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,43 +75,20 @@ pub fn read_header(path: &Path) -> Result<Header, Diagnostic> {
         return Err(Diagnostic::error(codes::WEIGHTS_UNREADABLE, format!("`{name}` is not a file"))
             .help("give a .safetensors file, a run folder or a published folder"));
     }
-    let total = meta.len();
-    let mut head = Vec::with_capacity(64);
-    (&mut file).take(64).read_to_end(&mut head).map_err(io)?;
-    let size = head.first_chunk::<8>().map(|b| u64::from_le_bytes(*b)).filter(|n| *n <= MAX_HEADER);
-    let (Some(size), Some(b'{')) = (size, head.get(8)) else {
-        let found = crate::media::sniff::describe(&head);
-        return Err(not_safetensors(path, &format!("it is {found}")));
+    let (found, metadata) = match describe(&mut BufReader::new(&mut file), meta.len()) {
+        Ok(found) => found,
+        Err(Flaw::Io(e)) => return Err(io(e)),
+        Err(Flaw::Other) => {
+            let mut head = Vec::with_capacity(64);
+            file.seek(SeekFrom::Start(0)).and_then(|_| file.take(64).read_to_end(&mut head)).map_err(io)?;
+            return Err(not_safetensors(path, &format!("it is {}", crate::media::sniff::describe(&head))));
+        }
+        Err(Flaw::Damaged(why)) => return Err(not_safetensors(path, &why)),
     };
-    if total - 8 < size {
-        let why =
-            format!("it is cut off: its header alone takes {size} bytes, the whole file has {}", total - 8);
-        return Err(not_safetensors(path, &why));
-    }
-    // `size` is at most the length of the file here, so a lying header allocates nothing.
-    let mut text = vec![0; size as usize];
-    file.seek(SeekFrom::Start(8)).and_then(|_| file.read_exact(&mut text)).map_err(io)?;
-    let parsed: Metadata = serde_json::from_slice(&text)
-        .map_err(|e| not_safetensors(path, &format!("its header is damaged: {e}")))?;
-    let (expected, found) = (parsed.data_len() as u64, total - 8 - size);
-    if expected != found {
-        let what = if found < expected { "it is cut off" } else { "it is too long" };
-        let why = format!("{what}: its header tells of {expected} bytes of data, it has {found}");
-        return Err(not_safetensors(path, &why));
-    }
-    let mut tensors = BTreeMap::new();
-    for (key, info) in parsed.tensors() {
-        let (from, to) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
-        let info = TensorInfo {
-            dtype: info.dtype,
-            shape: info.shape.clone(),
-            start: 8 + size + from,
-            len: to.saturating_sub(from),
-        };
-        tensors.insert(key, info);
-    }
-    let metadata = parsed.metadata().clone().unwrap_or_default().into_iter().collect();
-    Ok(Header { path: path.to_path_buf(), tensors, metadata })
+    let tensors = found
+        .into_iter()
+        .map(|Described { name, dtype, shape, start, len }| (name, TensorInfo { dtype, shape, start, len }));
+    Ok(Header { path: path.to_path_buf(), tensors: tensors.collect(), metadata })
 }
 
 impl Header {

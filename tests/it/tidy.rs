@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Longest file, in lines that hold code.
-const LONGEST: usize = 700;
+const LONGEST: usize = 500;
 
 /// What the modules of a layer do not import.
 const NEVER_IMPORT: &[(&[&str], &[&str])] = &[
