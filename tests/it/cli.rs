@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-fn taper(args: &[&str]) -> Output {
+pub fn taper(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_taper")).args(args).output().expect("taper starts")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -54,7 +54,7 @@ fn tiny(dir: &TempDir) -> String {
     path.display().to_string()
 }
 
-fn path(dir: &TempDir, name: &str) -> String {
+pub fn path(dir: &TempDir, name: &str) -> String {
     dir.path().join(name).display().to_string()
 }
 
@@ -116,7 +116,7 @@ fn a_killed_training_resumes_to_the_same_bits() {
     assert!(run.status.success(), "{}", text(&run.stderr));
     let first = ["train", &file, "--out", &killed, "--seed", "3", "--save-every", "5", "-q"];
     train_and_kill(&first, Duration::from_millis(400));
-    let resume = ["train", &file, "--resume", &killed, "--seed", "3", "--save-every", "5", "-q"];
+    let resume = ["train", "--resume", &killed, "--save-every", "5", "-q"];
     let started = Path::new(&killed).join("run.ron").is_file();
     if started {
         for after in [150, 350, 250] {

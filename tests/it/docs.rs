@@ -1,7 +1,8 @@
 //! Every program in the documentation, the standard library and the pipelines is what it says it is.
 //!
 //! A fence ```` ```taper ```` is a complete file that checks clean; ```` ```taper,error=E0401 ```` gives that
-//! error and no other; `file=NAME` names a file that later fences of the page may import.
+//! error and no other; `file=NAME` names a file that later fences of the page may import;
+//! `data=FOLDER` is the folder of its data, as `--data`.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -34,7 +35,7 @@ fn programs_of_the_documentation() {
         for fence in fences(&text).iter().filter(|f| f.language == "taper") {
             count += 1;
             let name = fence.attributes.get("file").map_or("main.taper", String::as_str);
-            let checked = check(name, &fence.text, &others);
+            let checked = check(fence, &others);
             let found = errors(&checked);
             let want: Vec<String> = fence.attributes.get("error").cloned().into_iter().collect();
             if found != want {

@@ -11,7 +11,7 @@ use taper::{CheckOptions, Checked};
 pub struct Fence {
     /// The language: `taper`, `text`, `sh`.
     pub language: String,
-    /// What follows the language: `error=E0401`, `file=decoder.taper`.
+    /// What follows the language: `error=E0401`, `file=decoder.taper`, `data=tests/fixtures/pictures`.
     pub attributes: HashMap<String, String>,
     /// The text inside, with its last newline.
     pub text: String,
@@ -48,11 +48,13 @@ pub fn fences(page: &str) -> Vec<Fence> {
     out
 }
 
-/// Checks `main` among other files, all in memory.
-pub fn check(main: &str, text: &str, others: &HashMap<String, String>) -> Checked {
+/// Checks a fence among other files, all in memory; `data=FOLDER` names a folder of the repository as `--data`.
+pub fn check(fence: &Fence, others: &HashMap<String, String>) -> Checked {
+    let main = fence.attributes.get("file").map_or("main.taper", String::as_str);
     let mut files = others.clone();
-    files.insert(main.to_string(), text.to_string());
-    taper::check(&MemorySources(files), main, &CheckOptions::default())
+    files.insert(main.to_string(), fence.text.clone());
+    let data = fence.attributes.get("data").map(|folder| root().join(folder));
+    taper::check(&MemorySources(files), main, &CheckOptions { data, ..CheckOptions::default() })
 }
 
 /// The root of the repository.

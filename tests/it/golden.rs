@@ -20,8 +20,7 @@ fn regenerate(page: &str) -> String {
         .iter()
         .map(|f| (f.attributes.get("file").expect("further files have names").clone(), f.text.clone()))
         .collect();
-    let name = main.attributes.get("file").map_or("main.taper", String::as_str);
-    let checked = check(name, &main.text, &others);
+    let checked = check(main, &others);
     let mut out = page[..end].trim_end().to_string();
     let mut section = |title: &str, language: &str, text: &str| {
         let text = text.trim_end_matches('\n');

@@ -4,5 +4,8 @@ mod cli;
 mod docs;
 mod fences;
 mod golden;
+mod library;
 mod pages;
+mod replay;
 mod tidy;
+mod train;
