@@ -47,6 +47,9 @@ struct Common {
     /// Threads; all cores if left out
     #[arg(long)]
     threads: Option<usize>,
+    /// Also write what the blocks at or under a field path give, to a .safetensors (repeatable)
+    #[arg(long, value_name = "PATH")]
+    trace: Vec<String>,
     /// Columns of the grid
     #[arg(long)]
     columns: Option<usize>,
@@ -210,8 +213,14 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
     }
     // One sample by itself: `count` stays open, and is bound to one.
     let open = common.only.and_then(|_| entry.count_parameter()).map(String::from);
+    let tensors = common.output.as_ref().and_then(|o| o.extension()).is_some_and(|e| e == "safetensors");
+    if !common.trace.is_empty() && !tensors {
+        let d = Diagnostic::error(codes::BAD_FLAG, "`--trace` writes tensors, and needs a file for them");
+        return Err(wrong(d.help("-o values.safetensors")));
+    }
     let check = |open: Option<String>| {
-        let request = Request { pipeline: None, entry: Some((entry.name.clone(), statics.clone())), open };
+        let entry = Some((entry.name.clone(), statics.clone()));
+        let request = Request { pipeline: None, entry, open, trace: common.trace.clone() };
         common.options.check(path, CheckOptions { request, ..CheckOptions::default() })
     };
     let mut checked = check(open.clone());

@@ -85,7 +85,7 @@ impl Elaborator<'_> {
                 let known = scope.dims.clone();
                 let expression = expression
                     .substitute(&|n| n.strip_prefix('?').and_then(|n| known.get(n)).map(|(d, _)| d.clone()));
-                ok &= self.equate(expression, target, declared, at, scope, what, "");
+                ok &= self.equate(expression, target, declared, at, scope, what, &String::new);
             }
             if scope.pending.len() >= before {
                 break;

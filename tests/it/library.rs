@@ -126,7 +126,7 @@ block Autoencoder() {
 }
 
 pipeline P() {
-  vae = Autoencoder() from "vae/model.safetensors" as std.layouts.diffusers_old_attention
+  vae = Autoencoder() from "vae/model.safetensors" as std.layouts.attention_blocks
 
   graph run(x: [n, l, 4]) -> [n, l, 4] {
     x -> vae
@@ -159,8 +159,7 @@ fn a_layout_of_the_library_loads_files_of_old() {
     let new = write("new", ["to_q", "to_k", "to_v", "to_out.0"]);
     let (file, plain) = (path(&dir, "p.taper"), path(&dir, "plain.taper"));
     std::fs::write(&file, ATTENTION).expect("written");
-    std::fs::write(&plain, ATTENTION.replace(" as std.layouts.diffusers_old_attention", ""))
-        .expect("written");
+    std::fs::write(&plain, ATTENTION.replace(" as std.layouts.attention_blocks", "")).expect("written");
     let x = path(&dir, "x.npy");
     let values = taper::data::ArrayData::F32((0..24).map(|i| i as f32 / 24.0).collect());
     taper::data::write_npy(Path::new(&x), &taper::data::Array::new(vec![2, 3, 4], values).expect("x"))

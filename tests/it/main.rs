@@ -6,6 +6,7 @@ mod fences;
 mod golden;
 mod library;
 mod pages;
+mod parity;
 mod replay;
 mod tidy;
 mod train;
