@@ -10,6 +10,7 @@ use taper::run::Silent;
 use taper::session::{Given, RunSettings, Session};
 use taper::source::{MemorySources, Sources};
 
+use crate::cli::{path, taper};
 use crate::fences::{Disk, files, root};
 
 /// Samples of a batch in these tests.
@@ -142,4 +143,20 @@ fn noise_that_is_shared_and_noise_of_each_sample() {
         let error = run(program, &alone, "p.taper", Some(1)).expect_err(name);
         assert!(error.contains(says), "{error}");
     }
+}
+
+#[test]
+fn a_graph_that_unrolls_over_its_count_runs_whole() {
+    let dir = tempfile::TempDir::new().expect("a folder");
+    let (file, out) = (path(&dir, "p.taper"), path(&dir, "o.npy"));
+    let program = "pipeline P() {\n  graph f(count: int = 3) -> [count, 2] {\n    \
+                   stack([normal([2]) for _ in range(count)], axis = 0)\n  }\n}\n";
+    std::fs::write(&file, program).expect("written");
+    let run = |more: &[&str]| {
+        let run = taper(&[&["run", &file, "f", "--seed", "3", "-o", &out, "-q"][..], more].concat());
+        (run.status.code(), taper::data::read_npy(out.as_ref()).expect("an array"))
+    };
+    let (_, all) = run(&[]);
+    assert_eq!(run(&["--only", "2"]), (Some(0), all.take(&[2]).expect("a row")));
+    assert_eq!(run(&["--only", "3"]).0, Some(2), "there are three");
 }
