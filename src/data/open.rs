@@ -57,8 +57,9 @@ fn open_folder(dir: &Path, split: &Split, options: &ReadOptions) -> Result<Datas
         return Err(no_split(dir, split, &others));
     }
     let inside = dir.join(&split.name);
-    let folder = if inside.is_dir() {
-        inside
+    let (folder, found) = if inside.is_dir() {
+        let found = folder::scan(&inside)?;
+        (inside, found)
     } else {
         let folders = folder::folder_names(dir);
         let divided: Vec<&str> =
@@ -66,10 +67,14 @@ fn open_folder(dir: &Path, split: &Split, options: &ReadOptions) -> Result<Datas
         if !divided.is_empty() {
             return Err(no_split(dir, split, &divided));
         }
+        // Whether it is data at all comes before its splits.
+        let found = folder::scan(dir).map_err(|d| match below(dir, &folders) {
+            Some(near) => d.help(format!("did you mean `{}`?", near.display())),
+            None => d,
+        })?;
         undivided(dir, split)?;
-        dir.to_path_buf()
+        (dir.to_path_buf(), found)
     };
-    let found = folder::scan(&folder)?;
     let mut columns = vec![Column::images(found.files, *options)?];
     columns.extend(found.columns.into_iter().map(|(name, array)| Column::loaded(name, array)));
     Dataset::new(folder.display().to_string(), columns, found.classes)
@@ -247,6 +252,12 @@ fn idx_file(dir: &Path, split: &str, what: &str, rank: u8) -> Option<PathBuf> {
             .flat_map(move |dot| ["", ".gz"].map(|gz| format!("{p}-{what}{dot}idx{rank}-ubyte{gz}")))
     });
     names.map(|n| dir.join(n)).find(|p| p.is_file())
+}
+
+/// A sub-folder that holds the files of MNIST's family: its parent was given.
+fn below(dir: &Path, folders: &[String]) -> Option<PathBuf> {
+    let known = |dir: &PathBuf| ["train", "test"].iter().any(|s| idx_file(dir, s, "images", 3).is_some());
+    folders.iter().map(|f| dir.join(f)).find(known)
 }
 
 /// Data that is not divided into splits is `train`.

@@ -65,6 +65,19 @@ fn mnist_folders_have_both_splits() {
 }
 
 #[test]
+fn the_parent_of_data_is_told_from_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("fashion-mnist");
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("train-images-idx3-ubyte"), idx(&[1, 2, 2], &[1, 2, 3, 4])).unwrap();
+    for split in ["train", "test"] {
+        let d = open(dir.path(), split).unwrap_err();
+        assert_eq!(d.code, codes::DATA_EMPTY);
+        assert_eq!(d.help.unwrap(), format!("did you mean `{}`?", inner.display()));
+    }
+}
+
+#[test]
 fn damage_inside_is_found_when_read_and_again() {
     let dir = tempfile::tempdir().unwrap();
     let noise: Vec<u8> = (0..4000).map(|i| crate::data::mix(i) as u8).collect();
