@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::arguments::FileOptions;
@@ -211,6 +212,14 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
     // One sample by itself: `count` stays open, and is bound to one.
     let open =
         common.only.and_then(|_| entry.params.iter().find(|p| p.name == "count" && p.kind == EntryKind::Int));
+    let given_count = open.filter(|p| matches.value_source(&id(p)) == Some(ValueSource::CommandLine));
+    if let (Some(k), Some(p)) = (common.only, given_count)
+        && let Some((_, StaticValue::Int(count))) = statics.iter().find(|(n, _)| *n == p.name)
+        && i64::from(k) >= *count
+    {
+        let m = format!("`--only {k}`: `--count {count}` gives samples 0 to {}", count - 1);
+        return Err(wrong(Diagnostic::error(codes::BAD_FLAG, m).help("samples are counted from 0")));
+    }
     let request = Request {
         pipeline: None,
         entry: Some((entry.name.clone(), statics)),
@@ -229,6 +238,14 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         rng: if common.rng == "torch" { Rng::Torch } else { Rng::Philox },
         data: common.options.data.clone(),
     };
+    // A run may take hours; what it cannot write is said before.
+    if let Some(out) = &common.output {
+        crate::session::check_output(out).map_err(wrong)?;
+        if out.parent().is_some_and(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+            let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+            return Err((crate::fs::cannot_write(out, &missing), Outcome::Failed));
+        }
+    }
     let started = std::time::Instant::now();
     let mut session = Session::open(program, &settings).map_err(wrong)?;
     session.load_weights(common.weights.as_deref(), path).map_err(|all| several(all, &checked.sources))?;

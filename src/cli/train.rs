@@ -139,6 +139,21 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
             }
         }
     }
+    let data = |start| DataOptions {
+        data: args.options.data.as_deref(),
+        seed: args.seed,
+        start,
+        workers: 1,
+        read: crate::media::ReadOptions::default(),
+    };
+    // A new run makes its folder only when its data can be read.
+    let mut batches = None;
+    if args.resume.is_none() {
+        match DataBatches::open(&entry, &data(0)).and_then(|mut b| b.read_first().map(|()| b)) {
+            Ok(b) => batches = Some(b),
+            Err(d) => return wrong(d),
+        }
+    }
     let mut trainer = match Trainer::new(&program, &entry, options) {
         Ok(t) => t,
         Err(all) => {
@@ -146,14 +161,11 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
             return Outcome::Wrong;
         }
     };
-    let data = DataOptions {
-        data: args.options.data.as_deref(),
-        seed: args.seed,
-        start: trainer.step(),
-        workers: 1,
-        read: crate::media::ReadOptions::default(),
+    let opened = match batches {
+        Some(b) => Ok(b),
+        None => DataBatches::open(&entry, &data(trainer.step())),
     };
-    let mut batches = match DataBatches::open(&entry, &data) {
+    let mut batches = match opened {
         Ok(b) => b,
         Err(d) => return wrong(d),
     };

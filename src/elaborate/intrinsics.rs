@@ -16,6 +16,9 @@ use crate::shape::{DType, Dim, Type};
 use crate::source::Span;
 use crate::syntax::ast::Ident;
 
+/// What reading the header of a data set costs, in steps.
+const DATASET: u64 = 2_000;
+
 type Bound = Vec<Option<(Value, Span)>>;
 
 impl Elaborator<'_> {
@@ -47,8 +50,11 @@ impl Elaborator<'_> {
                 let bound = self.slots(b, &[("list", false)], args, span)?;
                 let (v, at) = bound.into_iter().next()??;
                 match &v {
-                    Value::Str(s) => Some(Value::int(s.chars().count() as i64)),
+                    Value::Str(s) => {
+                        self.work_on(&v, at).then(|| Value::int(s.chars().count() as i64))
+                    }
                     Value::Record(r) => Some(Value::int(r.len() as i64)),
+                    Value::List(l) => Some(Value::int(l.len() as i64)),
                     v => self.items(v, at).map(|i| Value::int(i.len() as i64)),
                 }
             }
@@ -67,31 +73,21 @@ impl Elaborator<'_> {
                         "the lists must be equally long",
                     ));
                 }
-                self.allocate(n * lists.len(), span).then(|| {
-                    Value::list(
-                        (0..n).map(|i| Value::tuple(lists.iter().map(|l| l[i].clone()).collect())).collect(),
-                    )
-                })
+                let row = |i: usize| Value::tuple(lists.iter().map(|l: &Vec<Value>| l[i].clone()).collect());
+                Some(self.made(Value::list((0..n).map(row).collect()), span))
             }
             Builtin::Enumerate => {
                 let bound = self.slots(b, &[("list", false)], args, span)?;
                 let (v, at) = bound.into_iter().next()??;
                 let items = self.items(&v, at)?;
-                self.allocate(items.len(), span).then(|| {
-                    Value::list(
-                        items
-                            .into_iter()
-                            .enumerate()
-                            .map(|(i, v)| Value::tuple(vec![Value::int(i as i64), v]))
-                            .collect(),
-                    )
-                })
+                let row = |(i, v): (usize, Value)| Value::tuple(vec![Value::int(i as i64), v]);
+                Some(self.made(Value::list(items.into_iter().enumerate().map(row).collect()), span))
             }
             Builtin::Reversed => {
                 let bound = self.slots(b, &[("list", false)], args, span)?;
                 let (v, at) = bound.into_iter().next()??;
                 let items = self.items(&v, at)?;
-                self.allocate(items.len(), span).then(|| Value::list(items.into_iter().rev().collect()))
+                Some(self.made(Value::list(items.into_iter().rev().collect()), span))
             }
             Builtin::Str => {
                 let bound = self.slots(b, &[("value", false)], args, span)?;
@@ -115,6 +111,9 @@ impl Elaborator<'_> {
                 let bound = self.slots(b, &[("name", false), ("split", true)], args, span)?;
                 let name = self.string(&bound[0])?;
                 let split = if bound[1].is_some() { self.string(&bound[1])? } else { "train".into() };
+                if !self.spend(DATASET, span) {
+                    return None;
+                }
                 match (self.options.data)(&name, &split) {
                     Ok(_) => Some(Value::Dataset(Rc::new((name, split)))),
                     Err(d) => {
@@ -299,8 +298,13 @@ impl Elaborator<'_> {
             ));
         }
         let (ny, nx) = (self.node(&y, at_y)?, self.node(&x, at_x)?);
+        let before = self.size_of_graph();
         let mut b = self.builder(span)?;
-        match crate::differentiate::gradients(&mut b, ny, &[nx]) {
+        let grads = crate::differentiate::gradients(&mut b, ny, &[nx]);
+        // The walk goes over what is there, and adds to it.
+        let after = self.size_of_graph();
+        self.spend((before as u64) / 4 + (after - before) as u64 * super::unit::NODE, span);
+        match grads {
             Ok(grads) => match grads.first().copied().flatten() {
                 Some(node) => Some(self.tensor(node, span)),
                 None => {
@@ -433,6 +437,9 @@ impl Elaborator<'_> {
     /// `fashion_mnist("train").image`: an input of the graph that the data fills.
     pub(super) fn dataset_field(&mut self, d: &Rc<(String, String)>, name: &Ident, span: Span) -> Value {
         let (dataset, split) = (d.0.clone(), d.1.clone());
+        if !self.spend(DATASET, span) {
+            return Value::Error;
+        }
         let fields = match (self.options.data)(&dataset, &split) {
             Ok(f) => f,
             Err(e) => {
@@ -454,7 +461,8 @@ impl Elaborator<'_> {
             self.report(d);
             return Value::Error;
         };
-        if self.builder(span).is_none() {
+        let nodes = self.size_of_graph();
+        if self.builder(span).is_none() || !self.work(nodes, span) {
             return Value::Error;
         }
         let Some(unit) = self.unit.as_mut() else { return Value::Error };

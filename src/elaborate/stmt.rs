@@ -26,7 +26,9 @@ impl Elaborator<'_> {
                 }
                 Stmt::Expr(e) => value = Some(self.expr(e, env)),
                 Stmt::Fn(decl) => {
-                    if let Some(name) = &decl.name {
+                    if let Some(name) = &decl.name
+                        && self.work(env.len(), decl.span)
+                    {
                         let closure = Closure { decl: decl.clone(), env: env.clone() };
                         env.bind(name.name.clone(), Value::Fn(Rc::new(closure)));
                     }

@@ -1,5 +1,6 @@
 //! Dimensions: integer polynomials over names, with floor division as an atom.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::{Add, Mul, Neg, Sub};
@@ -23,8 +24,14 @@ type Monomial = Vec<Atom>;
 /// polynomials. Arithmetic saturates; sizes near `i64::MAX` are refused long before by the checks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Dim {
+    /// The terms with names.
     terms: BTreeMap<Monomial, i64>,
+    /// The term without: by itself, so that a number takes no memory of its own.
+    constant: i64,
 }
+
+/// The most factors ([`Dim::size`]) that a product of two polynomials may have in a text that is read.
+const MAX_PRODUCT: usize = 4096;
 
 impl Dim {
     /// The polynomial that is one name.
@@ -33,21 +40,35 @@ impl Dim {
     }
 
     fn atom(atom: Atom) -> Dim {
-        Dim { terms: BTreeMap::from([(vec![atom], 1)]) }
+        Dim { terms: BTreeMap::from([(vec![atom], 1)]), constant: 0 }
     }
 
     /// Its terms: a sorted product of atoms (the empty product is 1) and its factor, which is not 0.
     pub fn terms(&self) -> impl Iterator<Item = (&[Atom], i64)> {
-        self.terms.iter().map(|(m, f)| (m.as_slice(), *f))
+        let none: &[Atom] = &[];
+        let constant = (self.constant != 0).then_some((none, self.constant));
+        constant.into_iter().chain(self.terms.iter().map(|(m, f)| (m.as_slice(), *f)))
+    }
+
+    /// The last of [`Self::terms`].
+    fn leading(&self) -> Option<(&[Atom], i64)> {
+        let none: &[Atom] = &[];
+        let constant = (self.constant != 0).then_some((none, self.constant));
+        self.terms.iter().next_back().map(|(m, f)| (m.as_slice(), *f)).or(constant)
+    }
+
+    /// How much it takes to write it down: its terms and the names in them, those inside of floors included.
+    pub fn size(&self) -> usize {
+        let atom = |a: &Atom| match a {
+            Atom::Name(_) => 1,
+            Atom::Floor(d, _) => 1 + d.size(),
+        };
+        1 + self.terms.keys().map(|m| 1 + m.iter().map(atom).sum::<usize>()).sum::<usize>()
     }
 
     /// Its value, if it has no names.
     pub fn as_const(&self) -> Option<i64> {
-        match self.terms.len() {
-            0 => Some(0),
-            1 => self.terms.get(&Vec::new()).copied(),
-            _ => None,
-        }
+        self.terms.is_empty().then_some(self.constant)
     }
 
     /// Whether it is this number.
@@ -74,26 +95,35 @@ impl Dim {
     }
 
     fn add_term(&mut self, monomial: Monomial, factor: i64) {
-        let entry = self.terms.entry(monomial).or_insert(0);
-        *entry = entry.saturating_add(factor);
-        self.terms.retain(|_, f| *f != 0);
+        if monomial.is_empty() {
+            self.constant = self.constant.saturating_add(factor);
+            return;
+        }
+        match self.terms.entry(monomial) {
+            Entry::Vacant(e) if factor != 0 => {
+                e.insert(factor);
+            }
+            Entry::Vacant(_) => {}
+            Entry::Occupied(mut e) => {
+                *e.get_mut() = e.get().saturating_add(factor);
+                if *e.get() == 0 {
+                    e.remove();
+                }
+            }
+        }
     }
 
     /// `self / other` if the division leaves no remainder as polynomials (by one monomial or a constant,
     /// or by a proportional polynomial).
     pub fn exact_div(&self, other: &Dim) -> Option<Dim> {
-        if other.terms.is_empty() {
-            return None;
-        }
-        if self.terms.is_empty() {
-            return Some(Dim::default());
-        }
         // Long division by the leading term of `other`, in the order of the map.
-        let (lead, lead_factor) = other.terms.iter().next_back()?;
+        let (lead, lead_factor) = other.leading()?;
         let mut rest = self.clone();
         let mut quotient = Dim::default();
-        while let Some((monomial, factor)) = rest.terms.iter().next_back().map(|(m, f)| (m.clone(), *f)) {
-            if quotient.terms.len() > self.terms.len() * 4 + 4 {
+        let mut turns = 0;
+        while let Some((monomial, factor)) = rest.leading().map(|(m, f)| (m.to_vec(), f)) {
+            turns += 1;
+            if turns > self.terms.len() * 4 + 8 {
                 return None;
             }
             let mut left = monomial;
@@ -101,7 +131,7 @@ impl Dim {
                 let at = left.iter().position(|a| a == atom)?;
                 left.remove(at);
             }
-            if factor.checked_rem(*lead_factor)? != 0 {
+            if factor.checked_rem(lead_factor)? != 0 {
                 return None;
             }
             let mut term = Dim::default();
@@ -122,16 +152,16 @@ impl Dim {
             return Dim::atom(Atom::Floor(Arc::new(self.clone()), divisor));
         }
         let (mut whole, mut rest) = (Dim::default(), Dim::default());
-        for (monomial, factor) in &self.terms {
+        for (monomial, factor) in self.terms() {
             let quotient = factor.div_euclid(divisor);
             let remainder = factor.rem_euclid(divisor);
             if remainder == 0 || monomial.is_empty() {
-                whole.add_term(monomial.clone(), quotient);
+                whole.add_term(monomial.to_vec(), quotient);
                 if remainder != 0 {
-                    rest.add_term(monomial.clone(), remainder);
+                    rest.add_term(monomial.to_vec(), remainder);
                 }
             } else {
-                rest.add_term(monomial.clone(), *factor);
+                rest.add_term(monomial.to_vec(), factor);
             }
         }
         match rest.as_const() {
@@ -142,7 +172,7 @@ impl Dim {
 
     /// Replaces names; a name that `values` does not know stays.
     pub fn substitute(&self, values: &dyn Fn(&str) -> Option<Dim>) -> Dim {
-        let mut out = Dim::default();
+        let mut out = Dim::from(self.constant);
         for (monomial, factor) in &self.terms {
             let mut product = Dim::from(*factor);
             for atom in monomial {
@@ -160,7 +190,7 @@ impl Dim {
     /// The coefficients of `self` as `a * unknown + b`, if it is linear in that name and `a` is constant or
     /// a polynomial without the name.
     pub fn linear_in(&self, unknown: &str) -> Option<(Dim, Dim)> {
-        let (mut a, mut b) = (Dim::default(), Dim::default());
+        let (mut a, mut b) = (Dim::default(), Dim::from(self.constant));
         for (monomial, factor) in &self.terms {
             let is_unknown = |atom: &Atom| matches!(atom, Atom::Name(n) if &**n == unknown);
             if monomial
@@ -186,11 +216,7 @@ impl Dim {
 
 impl From<i64> for Dim {
     fn from(value: i64) -> Dim {
-        let mut dim = Dim::default();
-        if value != 0 {
-            dim.terms.insert(Vec::new(), value);
-        }
-        dim
+        Dim { terms: BTreeMap::new(), constant: value }
     }
 }
 
@@ -210,6 +236,7 @@ impl Add for Dim {
     type Output = Dim;
 
     fn add(mut self, other: Dim) -> Dim {
+        self.constant = self.constant.saturating_add(other.constant);
         for (m, f) in other.terms {
             self.add_term(m, f);
         }
@@ -221,6 +248,7 @@ impl Neg for Dim {
     type Output = Dim;
 
     fn neg(mut self) -> Dim {
+        self.constant = self.constant.saturating_neg();
         for f in self.terms.values_mut() {
             *f = f.saturating_neg();
         }
@@ -241,11 +269,11 @@ impl Mul for Dim {
 
     fn mul(self, other: Dim) -> Dim {
         let mut out = Dim::default();
-        for (a, f) in &self.terms {
-            for (b, g) in &other.terms {
+        for (a, f) in self.terms() {
+            for (b, g) in other.terms() {
                 let mut monomial: Monomial = a.iter().chain(b).cloned().collect();
                 monomial.sort();
-                out.add_term(monomial, f.saturating_mul(*g));
+                out.add_term(monomial, f.saturating_mul(g));
             }
         }
         out
@@ -256,7 +284,7 @@ impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Atom::Name(n) => f.write_str(n),
-            Atom::Floor(d, k) if d.terms.len() == 1 => write!(f, "{d} // {k}"),
+            Atom::Floor(d, k) if d.terms().count() == 1 => write!(f, "{d} // {k}"),
             Atom::Floor(d, k) => write!(f, "({d}) // {k}"),
         }
     }
@@ -264,14 +292,14 @@ impl fmt::Display for Atom {
 
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.terms.is_empty() {
+        // Highest degree first, the constant last, as people write polynomials.
+        let mut terms: Vec<_> = self.terms().collect();
+        if terms.is_empty() {
             return f.write_str("0");
         }
-        // Highest degree first, the constant last, as people write polynomials.
-        let mut terms: Vec<_> = self.terms.iter().collect();
         terms.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.0.cmp(b.0)));
         for (i, (monomial, factor)) in terms.into_iter().enumerate() {
-            match (i, *factor < 0) {
+            match (i, factor < 0) {
                 (0, true) => f.write_str("-")?,
                 (0, false) => {}
                 (_, true) => f.write_str(" - ")?,
@@ -361,7 +389,11 @@ impl Reader<'_> {
                 let divisor = self.factor()?.as_const().filter(|d| *d > 0);
                 out = out.floor_div(divisor.ok_or("a divisor must be a positive number")?);
             } else if self.take("*") {
-                out = out * self.factor()?;
+                let factor = self.factor()?;
+                if out.size() * factor.size() > MAX_PRODUCT {
+                    return Err("the dimension has too many factors".into());
+                }
+                out = out * factor;
             } else {
                 return Ok(out);
             }
@@ -448,6 +480,13 @@ mod tests {
         assert_eq!(d("4*h + 3").floor_div(2), d("2*h + 1"));
         assert_eq!(d("h + 2").floor_div(2), d("h // 2 + 1"));
         assert_eq!(d("h").floor_div(2).substitute(&|_| Some(Dim::from(7))), Dim::from(3));
+    }
+
+    #[test]
+    fn products_of_a_text_are_bounded() {
+        let sums: Vec<String> = (0..40).map(|i| format!("(a{i} + b{i})")).collect();
+        assert!(sums.join("*").parse::<Dim>().unwrap_err().contains("too many factors"));
+        assert_eq!(d("(a + 1) * (b // 2 + 3)").size(), 14);
     }
 
     #[test]
