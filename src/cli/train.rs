@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 
 use super::arguments::FileOptions;
 use super::progress::{on_interrupt, style};
+use super::values::{parse_count, parse_seed};
 use super::{Outcome, report};
 use crate::CheckOptions;
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
@@ -33,22 +34,22 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "out")]
     resume: Option<PathBuf>,
     /// Optimizer steps, instead of the file's
-    #[arg(long)]
+    #[arg(long, value_parser = parse_count::<u64>, allow_hyphen_values = true)]
     steps: Option<u64>,
     /// Samples per step, instead of the file's
-    #[arg(long)]
+    #[arg(long, value_parser = parse_count::<u64>, allow_hyphen_values = true)]
     batch: Option<u64>,
     /// Weights to begin with: a file or folder
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
     /// Key of all randomness: the same seed gives the same bytes
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = parse_seed, allow_hyphen_values = true)]
     seed: u64,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
     /// Threads; all cores if left out
-    #[arg(long)]
+    #[arg(long, value_parser = parse_count::<usize>, allow_hyphen_values = true)]
     threads: Option<usize>,
     /// Steps between lines of the log
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
@@ -86,8 +87,9 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
     };
     let Some(at) = found else {
         let known: Vec<&str> = program.trains.iter().map(|t| t.name.as_str()).collect();
-        let name = args.name.as_deref().unwrap_or("train");
-        let d = Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no `train {name}`", program.name));
+        let name = args.name.as_deref().unwrap_or_default();
+        let what = if name.is_empty() { "training".to_string() } else { format!("`train {name}`") };
+        let d = Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no {what}", program.name));
         let help = match did_you_mean(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if known.is_empty() => {

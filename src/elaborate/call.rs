@@ -33,6 +33,7 @@ impl Elaborator<'_> {
                     }
                 }
                 (None, true, v) => match self.items(&v, span) {
+                    Some(items) if !self.spend(items.len() as u64, span) => ok = false,
                     Some(items) => out.positional.extend(items.into_iter().map(|v| (v, span))),
                     None => ok = false,
                 },

@@ -11,6 +11,9 @@ use crate::shape::Dim;
 use crate::source::Span;
 use crate::syntax::ast::{self, BinaryOp, Expr, ExprKind, Item, Name, Pattern};
 
+/// How many elements of a list a name takes as much memory as.
+pub(super) const CAPTURED: usize = 3;
+
 impl Elaborator<'_> {
     /// The value of an expression; [`Value::Error`] when it has none, with a diagnostic given.
     pub(super) fn expr(&mut self, e: &Expr, env: &mut Env) -> Value {
@@ -126,7 +129,8 @@ impl Elaborator<'_> {
                     )
                 }
             },
-            ExprKind::Fn(decl) if !self.work(env.len(), decl.span) => Value::Error,
+            // It keeps the names that it sees.
+            ExprKind::Fn(decl) if !self.allocate(CAPTURED * env.len(), decl.span) => Value::Error,
             ExprKind::Fn(decl) => Value::Fn(Rc::new(Closure { decl: decl.clone(), env: env.clone() })),
             ExprKind::Loop(l) => self.run_loop(l, env),
             ExprKind::Error => Value::Error,

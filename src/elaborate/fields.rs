@@ -77,7 +77,7 @@ impl Elaborator<'_> {
         for member in members {
             if let Member::Fn(decl) = member
                 && let Some(name) = &decl.name
-                && self.work(env.len(), decl.span)
+                && self.allocate(super::expr::CAPTURED * env.len(), decl.span)
             {
                 let closure = Closure { decl: decl.clone(), env: env.clone() };
                 env.bind(name.name.clone(), Value::Fn(Rc::new(closure)));

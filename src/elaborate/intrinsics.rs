@@ -465,6 +465,7 @@ impl Elaborator<'_> {
         if self.builder(span).is_none() || !self.work(nodes, span) {
             return Value::Error;
         }
+        let span = self.user_span(span);
         let Some(unit) = self.unit.as_mut() else { return Value::Error };
         let input = format!("{dataset}[{split}].{}", name.name);
         let shape =

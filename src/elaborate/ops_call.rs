@@ -43,8 +43,12 @@ impl Elaborator<'_> {
         }
         let given: Vec<&(Value, Span)> = bound.iter().flatten().chain(&rest).collect();
         for (v, _) in &given {
-            if matches!(v, Value::List(_) | Value::Tuple(_) | Value::Str(_)) && !self.work_on(v, span) {
-                return Value::Error;
+            if matches!(v, Value::List(_) | Value::Tuple(_) | Value::Str(_)) {
+                // Each element becomes an argument of its own.
+                let size = self.weigh(v) as u64;
+                if !self.spend(size, span) {
+                    return Value::Error;
+                }
             }
         }
         let any_tensor = given.iter().any(|(v, _)| holds_tensor(v));

@@ -15,6 +15,15 @@ impl Elaborator<'_> {
         self.modules.list.iter().any(|m| m.std && m.file == span.file)
     }
 
+    /// A place for messages of later phases: the user's line that led into the standard library.
+    pub(super) fn user_span(&self, span: Span) -> Span {
+        let outside = |f: &&super::Frame| !self.in_std(f.call);
+        match self.in_std(span) {
+            true => self.frames.iter().rev().find(outside).map_or(span, |f| f.call),
+            false => span,
+        }
+    }
+
     /// Adds a diagnostic. One whose place lies in the standard library points at the user's line first.
     pub(super) fn report(&mut self, mut d: Diagnostic) {
         if self.aborted && d.is_error() {
