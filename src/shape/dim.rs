@@ -1,7 +1,6 @@
 //! Dimensions: integer polynomials over names, with floor division as an atom.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{Add, Mul, Neg, Sub};
 use std::sync::Arc;
@@ -24,10 +23,10 @@ type Monomial = Vec<Atom>;
 /// polynomials. Arithmetic saturates; sizes near `i64::MAX` are refused long before by the checks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Dim {
-    /// The terms with names.
-    terms: BTreeMap<Monomial, i64>,
-    /// The term without: by itself, so that a number takes no memory of its own.
+    /// The term without names: most dimensions have no other, and cost no allocation.
     constant: i64,
+    /// The other terms in order of their monomials; no factor is 0.
+    terms: Vec<(Monomial, i64)>,
 }
 
 /// The most factors ([`Dim::size`]) that a product of two polynomials may have in a text that is read.
@@ -40,21 +39,13 @@ impl Dim {
     }
 
     fn atom(atom: Atom) -> Dim {
-        Dim { terms: BTreeMap::from([(vec![atom], 1)]), constant: 0 }
+        Dim { constant: 0, terms: vec![(vec![atom], 1)] }
     }
 
     /// Its terms: a sorted product of atoms (the empty product is 1) and its factor, which is not 0.
     pub fn terms(&self) -> impl Iterator<Item = (&[Atom], i64)> {
-        let none: &[Atom] = &[];
-        let constant = (self.constant != 0).then_some((none, self.constant));
+        let constant = (self.constant != 0).then_some((&[][..], self.constant));
         constant.into_iter().chain(self.terms.iter().map(|(m, f)| (m.as_slice(), *f)))
-    }
-
-    /// The last of [`Self::terms`].
-    fn leading(&self) -> Option<(&[Atom], i64)> {
-        let none: &[Atom] = &[];
-        let constant = (self.constant != 0).then_some((none, self.constant));
-        self.terms.iter().next_back().map(|(m, f)| (m.as_slice(), *f)).or(constant)
     }
 
     /// How much it takes to write it down: its terms and the names in them, those inside of floors included.
@@ -63,7 +54,12 @@ impl Dim {
             Atom::Name(_) => 1,
             Atom::Floor(d, _) => 1 + d.size(),
         };
-        1 + self.terms.keys().map(|m| 1 + m.iter().map(atom).sum::<usize>()).sum::<usize>()
+        1 + self.terms.iter().map(|(m, _)| 1 + m.iter().map(atom).sum::<usize>()).sum::<usize>()
+    }
+
+    /// How many terms it has.
+    fn len(&self) -> usize {
+        self.terms.len() + usize::from(self.constant != 0)
     }
 
     /// Its value, if it has no names.
@@ -84,7 +80,7 @@ impl Dim {
     }
 
     fn collect_names(&self, out: &mut BTreeSet<Arc<str>>) {
-        for atom in self.terms.keys().flatten() {
+        for atom in self.terms.iter().flat_map(|(m, _)| m) {
             match atom {
                 Atom::Name(n) => {
                     out.insert(n.clone());
@@ -99,31 +95,30 @@ impl Dim {
             self.constant = self.constant.saturating_add(factor);
             return;
         }
-        match self.terms.entry(monomial) {
-            Entry::Vacant(e) if factor != 0 => {
-                e.insert(factor);
-            }
-            Entry::Vacant(_) => {}
-            Entry::Occupied(mut e) => {
-                *e.get_mut() = e.get().saturating_add(factor);
-                if *e.get() == 0 {
-                    e.remove();
+        match self.terms.binary_search_by(|(m, _)| m.cmp(&monomial)) {
+            Ok(at) => {
+                let sum = self.terms[at].1.saturating_add(factor);
+                match sum {
+                    0 => drop(self.terms.remove(at)),
+                    sum => self.terms[at].1 = sum,
                 }
             }
+            Err(at) if factor != 0 => self.terms.insert(at, (monomial, factor)),
+            Err(_) => {}
         }
     }
 
     /// `self / other` if the division leaves no remainder as polynomials (by one monomial or a constant,
     /// or by a proportional polynomial).
     pub fn exact_div(&self, other: &Dim) -> Option<Dim> {
-        // Long division by the leading term of `other`, in the order of the map.
-        let (lead, lead_factor) = other.leading()?;
+        // Long division by the leading term of `other`, in the order of the terms.
+        let (lead, lead_factor) = other.terms().last()?;
         let mut rest = self.clone();
         let mut quotient = Dim::default();
         let mut turns = 0;
-        while let Some((monomial, factor)) = rest.leading().map(|(m, f)| (m.to_vec(), f)) {
+        while let Some((monomial, factor)) = rest.terms().last().map(|(m, f)| (m.to_vec(), f)) {
             turns += 1;
-            if turns > self.terms.len() * 4 + 8 {
+            if turns > self.len() * 4 + 8 {
                 return None;
             }
             let mut left = monomial;
@@ -190,8 +185,8 @@ impl Dim {
     /// The coefficients of `self` as `a * unknown + b`, if it is linear in that name and `a` is constant or
     /// a polynomial without the name.
     pub fn linear_in(&self, unknown: &str) -> Option<(Dim, Dim)> {
-        let (mut a, mut b) = (Dim::default(), Dim::from(self.constant));
-        for (monomial, factor) in &self.terms {
+        let (mut a, mut b) = (Dim::default(), Dim::default());
+        for (monomial, factor) in self.terms() {
             let is_unknown = |atom: &Atom| matches!(atom, Atom::Name(n) if &**n == unknown);
             if monomial
                 .iter()
@@ -200,8 +195,8 @@ impl Dim {
                 return None;
             }
             match monomial.iter().filter(|x| is_unknown(x)).count() {
-                0 => b.add_term(monomial.clone(), *factor),
-                1 => a.add_term(monomial.iter().filter(|x| !is_unknown(x)).cloned().collect(), *factor),
+                0 => b.add_term(monomial.to_vec(), factor),
+                1 => a.add_term(monomial.iter().filter(|x| !is_unknown(x)).cloned().collect(), factor),
                 _ => return None,
             }
         }
@@ -210,13 +205,16 @@ impl Dim {
 
     /// A value for checks that need a number where names are open: every name counts as `value`.
     pub fn eval_with(&self, value: i64) -> i64 {
+        if self.terms.is_empty() {
+            return self.constant;
+        }
         self.substitute(&|_| Some(Dim::from(value))).as_const().unwrap_or(value)
     }
 }
 
 impl From<i64> for Dim {
     fn from(value: i64) -> Dim {
-        Dim { terms: BTreeMap::new(), constant: value }
+        Dim { constant: value, terms: Vec::new() }
     }
 }
 
@@ -249,7 +247,7 @@ impl Neg for Dim {
 
     fn neg(mut self) -> Dim {
         self.constant = self.constant.saturating_neg();
-        for f in self.terms.values_mut() {
+        for (_, f) in &mut self.terms {
             *f = f.saturating_neg();
         }
         self
@@ -284,7 +282,7 @@ impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Atom::Name(n) => f.write_str(n),
-            Atom::Floor(d, k) if d.terms().count() == 1 => write!(f, "{d} // {k}"),
+            Atom::Floor(d, k) if d.len() == 1 => write!(f, "{d} // {k}"),
             Atom::Floor(d, k) => write!(f, "({d}) // {k}"),
         }
     }
@@ -292,11 +290,11 @@ impl fmt::Display for Atom {
 
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Highest degree first, the constant last, as people write polynomials.
-        let mut terms: Vec<_> = self.terms().collect();
-        if terms.is_empty() {
+        if self.len() == 0 {
             return f.write_str("0");
         }
+        // Highest degree first, the constant last, as people write polynomials.
+        let mut terms: Vec<_> = self.terms().collect();
         terms.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.0.cmp(b.0)));
         for (i, (monomial, factor)) in terms.into_iter().enumerate() {
             match (i, factor < 0) {

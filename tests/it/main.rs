@@ -7,4 +7,5 @@ mod docs;
 mod fences;
 mod golden;
 mod pages;
+mod parity;
 mod tidy;
