@@ -291,11 +291,7 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         }
         Err(Some(d)) => {
             let given = d.code.0.starts_with("E07") || d.code.0.starts_with("E08");
-            let outcome = if given || d.code == codes::BAD_FLAG {
-                Outcome::Wrong
-            } else {
-                Outcome::Failed
-            };
+            let outcome = if given || d.code == codes::BAD_FLAG { Outcome::Wrong } else { Outcome::Failed };
             report::print(std::slice::from_ref(&d), &checked.sources);
             return Ok(outcome);
         }

@@ -36,7 +36,8 @@ fn drawable(d: &Diagnostic, file: FileId, sources: &SourceMap) -> bool {
         // A line of context stands before and after.
         let before = text[..start.min(text.len())].rsplit(|b| *b == b'\n').take(2).map(<[u8]>::len).max();
         let after = text[end..].split(|b| *b == b'\n').take(2).map(<[u8]>::len).max();
-        let inside = text.get(start..end).into_iter().flat_map(|t| t.split(|b| *b == b'\n')).map(<[u8]>::len).max();
+        let inside =
+            text.get(start..end).into_iter().flat_map(|t| t.split(|b| *b == b'\n')).map(<[u8]>::len).max();
         before.max(after).max(inside).unwrap_or(0) <= LONGEST_LINE
     })
 }

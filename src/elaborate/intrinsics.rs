@@ -50,9 +50,7 @@ impl Elaborator<'_> {
                 let bound = self.slots(b, &[("list", false)], args, span)?;
                 let (v, at) = bound.into_iter().next()??;
                 match &v {
-                    Value::Str(s) => {
-                        self.work_on(&v, at).then(|| Value::int(s.chars().count() as i64))
-                    }
+                    Value::Str(s) => self.work_on(&v, at).then(|| Value::int(s.chars().count() as i64)),
                     Value::Record(r) => Some(Value::int(r.len() as i64)),
                     Value::List(l) => Some(Value::int(l.len() as i64)),
                     v => self.items(v, at).map(|i| Value::int(i.len() as i64)),

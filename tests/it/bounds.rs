@@ -23,10 +23,10 @@ fn check(text: &str) -> Checked {
 
 /// Every construct that nests, `n` deep: named, with a text.
 fn nested(n: usize) -> Vec<(&'static str, String)> {
-    let around = |open: &str, inner: &str, close: &str| {
-        format!("x = {}{inner}{}\n", open.repeat(n), close.repeat(n))
-    };
-    let in_graph = |body: String| format!("pipeline P {{\n graph f(x: [n, 4]) -> [n, 4] {{\n{body}\n }}\n}}\n");
+    let around =
+        |open: &str, inner: &str, close: &str| format!("x = {}{inner}{}\n", open.repeat(n), close.repeat(n));
+    let in_graph =
+        |body: String| format!("pipeline P {{\n graph f(x: [n, 4]) -> [n, 4] {{\n{body}\n }}\n}}\n");
     vec![
         ("parentheses", around("(", "1", ")")),
         ("parentheses left open", around("(", "1", "")),
@@ -80,9 +80,9 @@ fn nested(n: usize) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn nesting_of_any_depth_is_parsed_or_refused() {
+fn nested_texts_are_parsed_and_formatted_on_a_small_stack() {
     on_small_stack(|| {
-        for n in [250, 5_000, 100_000] {
+        for n in [250, 5_000] {
             for (name, text) in nested(n) {
                 let start = Instant::now();
                 let (tree, diagnostics) = taper::syntax::parse(&text, FileId(0));
@@ -97,7 +97,7 @@ fn nesting_of_any_depth_is_parsed_or_refused() {
 }
 
 #[test]
-fn nested_files_are_checked_on_a_small_stack() {
+fn nested_files_are_checked_or_refused_on_a_small_stack() {
     on_small_stack(|| {
         // The deepest that are taken, and far deeper ones.
         for n in [90, 190, 100_000] {

@@ -59,7 +59,8 @@ fn make(line: &str, dir: &Path) {
         "folder" => std::fs::create_dir_all(dir.join(words[1])).expect("made"),
         "text" => write(dir, words[1], (words[2..].join(" ") + "\n").as_bytes()),
         "bytes" => {
-            let digits = |i: usize| u8::from_str_radix(&words[2][i..i + 2], 16).expect("two hexadecimal digits");
+            let digits =
+                |i: usize| u8::from_str_radix(&words[2][i..i + 2], 16).expect("two hexadecimal digits");
             write(dir, words[1], &(0..words[2].len()).step_by(2).map(digits).collect::<Vec<u8>>());
         }
         "weights" => write(dir, words[1], &safetensors(&words[2..])),
@@ -111,7 +112,13 @@ fn safetensors(pairs: &[&str]) -> Vec<u8> {
     let (mut header, mut at) = (serde_json::Map::new(), 0);
     for pair in pairs.chunks(2) {
         let (dtype, shape) = ty(pair[1]);
-        let size = if dtype.ends_with("64") { 8 } else if dtype.ends_with("16") { 2 } else { 4 };
+        let size = if dtype.ends_with("64") {
+            8
+        } else if dtype.ends_with("16") {
+            2
+        } else {
+            4
+        };
         let end = at + size * shape.iter().product::<usize>();
         let entry =
             serde_json::json!({ "dtype": dtype.to_uppercase(), "shape": shape, "data_offsets": [at, end] });
@@ -188,11 +195,8 @@ fn run(page: &str, older: bool) -> (Output, String) {
     assert!(!stderr.contains(&dir.display().to_string()), "a message names the folder of the test: {stderr}");
     if !run.status.success() {
         let after = contents(dir);
-        let changed: Vec<&PathBuf> = before
-            .keys()
-            .chain(after.keys())
-            .filter(|p| before.get(*p) != after.get(*p))
-            .collect();
+        let changed: Vec<&PathBuf> =
+            before.keys().chain(after.keys()).filter(|p| before.get(*p) != after.get(*p)).collect();
         assert!(changed.is_empty(), "`{last}` fails, and has changed {changed:?}");
     }
     (run, stderr)
@@ -202,7 +206,11 @@ fn run(page: &str, older: bool) -> (Output, String) {
 fn regenerate(page: &str) -> String {
     let (run_clean, stderr) = run(page, false);
     let (run_older, again) = run(page, true);
-    assert_eq!((run_clean.status.code(), &stderr), (run_older.status.code(), &again), "an older output matters");
+    assert_eq!(
+        (run_clean.status.code(), &stderr),
+        (run_older.status.code(), &again),
+        "an older output matters"
+    );
     let end = page.find("\n## result\n").unwrap_or(page.len());
     let code = run_clean.status.code().expect("an exit code");
     let mut out = page[..end].trim_end().to_string();
