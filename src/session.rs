@@ -434,6 +434,19 @@ fn tensor_file(path: &Path, name: &str) -> Result<Array, Diagnostic> {
     }
 }
 
+/// Checks before a run that [`RunResult::write`] knows the form that a file's name asks for.
+///
+/// # Errors
+/// Another ending (E0901).
+pub fn check_output(path: &Path) -> Result<(), Diagnostic> {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    if matches!(extension.as_deref(), Some("png" | "gif" | "npy" | "safetensors")) {
+        return Ok(());
+    }
+    Err(Diagnostic::error(codes::BAD_FLAG, format!("cannot tell the form of `{}`", path.display()))
+        .help("name it .png (a grid of images), .gif, .npy or .safetensors"))
+}
+
 impl RunResult {
     /// Writes the result: `.png` a grid of images, `.gif` an animation (of the loop's watched images, else of
     /// the batch), `.npy` the only output, `.safetensors` all outputs by name and
@@ -474,10 +487,7 @@ impl RunResult {
                     .collect::<Result<_, Diagnostic>>()?;
                 weights::store::save(named.iter().map(|(n, t)| (*n, t)), path, &BTreeMap::new())
             }
-            _ => bad(
-                format!("cannot tell the form of `{}`", path.display()),
-                "name it .png (a grid of images), .gif, .npy or .safetensors",
-            ),
+            _ => check_output(path),
         }
     }
 

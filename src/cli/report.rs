@@ -1,6 +1,7 @@
 //! Diagnostics on standard error.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Outcome;
 use crate::diagnostic::{Diagnostic, render::render_all};
@@ -13,10 +14,14 @@ pub(super) fn print(diagnostics: &[Diagnostic], sources: &SourceMap) -> bool {
     }
     let stderr = std::io::stderr();
     let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // Blank lines stand between what is printed at different times as well.
+    static PRINTED: AtomicBool = AtomicBool::new(false);
+    let first = !PRINTED.swap(true, Ordering::Relaxed);
     let errors = diagnostics.iter().filter(|d| d.is_error()).count();
     let mut out = stderr.lock();
     // A closed pipe is no reason to fail.
-    let _ = write!(out, "{}", render_all(diagnostics, sources, colour));
+    let gap = if first { "" } else { "\n" };
+    let _ = write!(out, "{gap}{}", render_all(diagnostics, sources, colour));
     if errors > 1 {
         let _ = writeln!(out, "\n{errors} errors");
     }

@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::arguments::FileOptions;
 use super::progress::Bar;
-use super::values::parse_kind;
+use super::values::{parse_count, parse_kind, parse_seed};
 use super::{Outcome, report};
 use crate::CheckOptions;
-use crate::diagnostic::{Diagnostic, codes};
+use crate::diagnostic::{Diagnostic, codes, did_you_mean};
 use crate::elaborate::Request;
 use crate::graph::program::{Entry, EntryKind, EntryParam, Program, StaticValue};
 use crate::run::Rng;
@@ -33,7 +35,7 @@ struct Common {
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
     /// Key of all randomness: the same seed gives the same bytes
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = parse_seed, allow_hyphen_values = true)]
     seed: u64,
     /// Run sample K of the batch by itself, to the same bytes
     #[arg(long, value_name = "K")]
@@ -45,7 +47,7 @@ struct Common {
     #[arg(long, default_value = "auto")]
     device: String,
     /// Threads; all cores if left out
-    #[arg(long)]
+    #[arg(long, value_parser = parse_count::<usize>, allow_hyphen_values = true)]
     threads: Option<usize>,
     /// Also write what the blocks at or under a field path give, to a .safetensors (repeatable)
     #[arg(long, value_name = "PATH")]
@@ -84,6 +86,7 @@ pub(super) fn main(args: &RunArgs) -> Outcome {
     let words = std::iter::once(format!("taper run {file}")).chain(args.rest[1..].iter().cloned());
     let matches = match command(&program, file).try_get_matches_from(words) {
         Ok(m) => m,
+        Err(e) if e.kind() == ErrorKind::InvalidSubcommand => return no_graph(&program, file, &e),
         Err(e) => {
             let _ = e.print();
             return if e.use_stderr() { Outcome::Wrong } else { Outcome::Done };
@@ -95,6 +98,22 @@ pub(super) fn main(args: &RunArgs) -> Outcome {
         Ok(outcome) => outcome,
         Err((d, outcome)) => report::fail(d, outcome),
     }
+}
+
+/// A graph that the file does not have.
+fn no_graph(program: &Program, file: &str, error: &clap::Error) -> Outcome {
+    let name = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) => name.as_str(),
+        _ => "",
+    };
+    let known: Vec<&str> = program.entries.iter().map(|e| e.name.as_str()).collect();
+    let help = match did_you_mean(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "the pipeline has no graph: graph sample(…) { … }".to_string(),
+        None => format!("it has: {}", known.join(", ")),
+    };
+    let d = Diagnostic::error(codes::BAD_FLAG, format!("`{file}` has no graph `{name}`"));
+    report::fail(d.help(help), Outcome::Wrong)
 }
 
 /// `--set`, `--data`, … wherever they stand: they decide what the file offers.
@@ -213,6 +232,19 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
     }
     // One sample by itself: `count` stays open, and is bound to one.
     let open = common.only.and_then(|_| entry.count_parameter()).map(String::from);
+    let given_count = open.as_deref().filter(|n| {
+        entry
+            .params
+            .iter()
+            .any(|p| p.name == **n && matches.value_source(&id(p)) == Some(ValueSource::CommandLine))
+    });
+    if let (Some(k), Some(name)) = (common.only, given_count)
+        && let Some((_, StaticValue::Int(count))) = statics.iter().find(|(n, _)| n == name)
+        && i64::from(k) >= *count
+    {
+        let m = format!("`--only {k}`: `--count {count}` gives samples 0 to {}", count - 1);
+        return Err(wrong(Diagnostic::error(codes::BAD_FLAG, m).help("samples are counted from 0")));
+    }
     let tensors = common.output.as_ref().and_then(|o| o.extension()).is_some_and(|e| e == "safetensors");
     if !common.trace.is_empty() && !tensors {
         let d = Diagnostic::error(codes::BAD_FLAG, "`--trace` writes tensors, and needs a file for them");
@@ -240,9 +272,21 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         rng: if common.rng == "torch" { Rng::Torch } else { Rng::Philox },
         data: common.options.data.clone(),
     };
+    // A run may take hours; what it cannot write is said before.
+    if let Some(out) = &common.output {
+        crate::session::check_output(out).map_err(wrong)?;
+        if out.parent().is_some_and(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
+            // The system's own words for what is not there.
+            let missing = std::io::Error::from_raw_os_error(2);
+            return Err((crate::fs::cannot_write(out, &missing), Outcome::Failed));
+        }
+    }
     let started = std::time::Instant::now();
     let mut session = Session::open(program, &settings).map_err(wrong)?;
-    session.load_weights(common.weights.as_deref(), path).map_err(|all| several(all, &checked.sources))?;
+    if let Err(all) = session.load_weights(common.weights.as_deref(), path) {
+        report::print(&all, &checked.sources);
+        return Ok(Outcome::Wrong);
+    }
     let mut bar = Bar::steps(common.quiet || common.json);
     let result = session.run(&entry, given, &mut bar);
     bar.finish();
@@ -253,8 +297,8 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
             return Ok(Outcome::Failed);
         }
         Err(Some(d)) => {
-            let input = d.code == codes::BAD_FLAG || ["E07", "E08"].iter().any(|c| d.code.0.starts_with(c));
-            let outcome = if input { Outcome::Wrong } else { Outcome::Failed };
+            let given = d.code.0.starts_with("E07") || d.code.0.starts_with("E08");
+            let outcome = if given || d.code == codes::BAD_FLAG { Outcome::Wrong } else { Outcome::Failed };
             report::print(std::slice::from_ref(&d), &checked.sources);
             return Ok(outcome);
         }
@@ -294,13 +338,4 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         report::say(&format!("{} ({seconds:.2} s)", shown.trim_end()));
     }
     Ok(Outcome::Done)
-}
-
-/// Prints all but the last of several diagnostics; the last is the failure's own.
-fn several(mut all: Vec<Diagnostic>, sources: &crate::source::SourceMap) -> Failure {
-    let last = all
-        .pop()
-        .unwrap_or_else(|| Diagnostic::error(codes::WEIGHTS_UNREADABLE, "the weights cannot be loaded"));
-    report::print(&all, sources);
-    (last, Outcome::Wrong)
 }

@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 
 use super::arguments::FileOptions;
 use super::progress::{on_interrupt, style};
+use super::values::{parse_count, parse_seed};
 use super::{Outcome, report};
 use crate::CheckOptions;
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
@@ -37,22 +38,22 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "out")]
     resume: Option<PathBuf>,
     /// Optimizer steps, instead of the file's
-    #[arg(long)]
+    #[arg(long, value_parser = parse_count::<u64>, allow_hyphen_values = true)]
     steps: Option<u64>,
     /// Samples of a batch, instead of the file's
-    #[arg(long)]
+    #[arg(long, value_parser = parse_count::<u64>, allow_hyphen_values = true)]
     batch: Option<u64>,
     /// Weights to begin with: a file or folder
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
     /// Key of all randomness: the same seed gives the same bytes [default: 0]
-    #[arg(long)]
+    #[arg(long, value_parser = parse_seed, allow_hyphen_values = true)]
     seed: Option<u64>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
     /// Threads; all cores if left out
-    #[arg(long)]
+    #[arg(long, value_parser = parse_count::<usize>, allow_hyphen_values = true)]
     threads: Option<usize>,
     /// Steps between lines of the log
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
@@ -96,8 +97,9 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
     };
     let Some(at) = found else {
         let known: Vec<&str> = program.trains.iter().map(|t| t.name.as_str()).collect();
-        let name = start.name.as_deref().unwrap_or("train");
-        let d = Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no `train {name}`", program.name));
+        let name = start.name.as_deref().unwrap_or_default();
+        let what = if name.is_empty() { "training".to_string() } else { format!("`train {name}`") };
+        let d = Diagnostic::error(codes::BAD_FLAG, format!("`{}` has no {what}", program.name));
         let help = match did_you_mean(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if known.is_empty() => {
@@ -150,6 +152,21 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
             }
         }
     }
+    let data = |batches_done| DataOptions {
+        data: start.options.data.as_deref(),
+        seed: start.seed,
+        start: batches_done,
+        workers: 1,
+        read: crate::media::ReadOptions::default(),
+    };
+    // A new run makes its folder only when its data can be read.
+    let mut batches = None;
+    if !start.resume {
+        match DataBatches::open(&entry, &data(0)).and_then(|mut b| b.read_first().map(|()| b)) {
+            Ok(b) => batches = Some(b),
+            Err(d) => return wrong(d),
+        }
+    }
     let mut trainer = match Trainer::new(&program, &entry, options) {
         Ok(t) => t,
         Err(all) => {
@@ -157,13 +174,11 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
             return Outcome::Wrong;
         }
     };
-    let data = DataOptions {
-        data: start.options.data.as_deref(),
-        seed: start.seed,
-        start: trainer.batches_done(),
-        workers: 1,
+    let opened = match batches {
+        Some(b) => Ok(b),
+        None => DataBatches::open(&entry, &data(trainer.batches_done())),
     };
-    let mut batches = match DataBatches::open(&entry, &data) {
+    let mut batches = match opened {
         Ok(b) => b,
         Err(d) => return wrong(d),
     };

@@ -36,6 +36,16 @@ pub(super) fn parse_set(text: &str) -> Result<(String, StaticValue), String> {
     }
 }
 
+/// `--seed`.
+pub(super) fn parse_seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("a whole number from 0 to {} is needed", u64::MAX))
+}
+
+/// A number of threads, steps or samples.
+pub(super) fn parse_count<T: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+    text.parse().ok().filter(|n| *n >= T::from(1)).ok_or_else(|| "a whole number from 1 is needed".into())
+}
+
 /// The value of a flag of a given kind.
 pub(super) fn parse_kind(name: &str, kind: &EntryKind, text: &str) -> Result<StaticValue, Diagnostic> {
     let wrong = |want: &str| {

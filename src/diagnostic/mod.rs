@@ -95,12 +95,25 @@ impl Diagnostic {
     }
 }
 
+/// The longest name, in characters, that suggestions are made for: comparing takes the product of the lengths.
+const LONGEST_NAME: usize = 100;
+
 /// The name of `candidates` nearest to `name`, if it is near enough to be a slip.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = name.chars().count();
-    let candidates: Vec<&str> = candidates.into_iter().filter(|c| *c != name).collect();
+    if length > LONGEST_NAME {
+        return None;
+    }
+    let candidates: Vec<&str> =
+        candidates.into_iter().filter(|c| *c != name && c.len() <= LONGEST_NAME).collect();
+    // The distance is at least the difference of the lengths, which takes no time to see.
+    let comparable = |c: &&&str| {
+        let other = c.chars().count();
+        length.abs_diff(other) <= (length.max(other) / 3).max(1)
+    };
     let near = candidates
         .iter()
+        .filter(comparable)
         .map(|c| (strsim::damerau_levenshtein(&name.to_lowercase(), &c.to_lowercase()), *c))
         .filter(|(d, c)| {
             let longest = length.max(c.chars().count());

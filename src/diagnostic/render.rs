@@ -24,6 +24,24 @@ pub fn render_all(diagnostics: &[Diagnostic], sources: &SourceMap, colour: bool)
     diagnostics.iter().map(|d| render(d, sources, colour)).collect::<Vec<_>>().join("\n")
 }
 
+/// The longest line that is drawn, in bytes. Beyond, a drawing helps nobody (and miette cannot align its marks
+/// from column 65,536 on): places are given as numbers.
+const LONGEST_LINE: usize = 2_000;
+
+/// Whether the lines of a diagnostic's labels in a file are short enough to be drawn.
+fn drawable(d: &Diagnostic, file: FileId, sources: &SourceMap) -> bool {
+    let Some(text) = sources.get(file).map(|f| f.text.as_bytes()) else { return false };
+    d.labels.iter().filter(|l| l.span.file == file).all(|l| {
+        let (start, end) = (l.span.start as usize, (l.span.end as usize).min(text.len()));
+        // A line of context stands before and after.
+        let before = text[..start.min(text.len())].rsplit(|b| *b == b'\n').take(2).map(<[u8]>::len).max();
+        let after = text[end..].split(|b| *b == b'\n').take(2).map(<[u8]>::len).max();
+        let inside =
+            text.get(start..end).into_iter().flat_map(|t| t.split(|b| *b == b'\n')).map(<[u8]>::len).max();
+        before.max(after).max(inside).unwrap_or(0) <= LONGEST_LINE
+    })
+}
+
 /// One diagnostic as miette sees it: the labels of one file, and a related report per further file.
 struct Report {
     code: String,
@@ -43,6 +61,7 @@ impl Report {
                 files.push(label.span.file);
             }
         }
+        files.retain(|f| drawable(d, *f, sources));
         let part = |file: FileId, first: bool| {
             let labels = d.labels.iter().enumerate().filter(|(_, l)| l.span.file == file).map(|(i, l)| {
                 let range = l.span.start as usize..(l.span.end.max(l.span.start)) as usize;
@@ -72,6 +91,12 @@ impl Report {
         });
         let mut help: Vec<String> = d.help.iter().cloned().collect();
         help.extend(d.notes.iter().map(|n| format!("note: {n}")));
+        for label in &d.labels {
+            if let Some(file) = sources.get(label.span.file).filter(|_| !files.contains(&label.span.file)) {
+                let (line, column) = file.line_column(label.span.start);
+                help.push(format!("at {}:{line}:{column}: {}", file.name, label.text));
+            }
+        }
         Report {
             code: d.code.to_string(),
             severity: d.severity,

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::Elaborator;
+use super::unit::{MAX_PRODUCT, MAX_TERMS};
 use super::value::{StepKind, StepNumber, Value};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::ops::{Binary, Cast, Compare, CompareKind, Emit, Logical, Op, Unary};
@@ -34,6 +35,9 @@ impl Elaborator<'_> {
             (UnaryOp::Neg, Value::Float(v)) => Value::Float(-v),
             (UnaryOp::Not, Value::Bool(b)) => Value::Bool(!b),
             (UnaryOp::Neg, Value::List(l)) => {
+                if !self.allocate(l.len(), span) {
+                    return Value::Error;
+                }
                 let items: Vec<Value> = l.iter().map(|v| self.unary(op, v.clone(), span)).collect();
                 if items.iter().any(|v| matches!(v, Value::Error)) {
                     Value::Error
@@ -41,6 +45,7 @@ impl Elaborator<'_> {
                     Value::list(items)
                 }
             }
+            (_, Value::Step(s)) if !self.allocate(s.values.len(), span) => Value::Error,
             (UnaryOp::Neg, Value::Step(s)) if s.kind != StepKind::Bool => {
                 step(s.scope, s.values.iter().map(|v| -v).collect(), s.kind)
             }
@@ -73,6 +78,9 @@ impl Elaborator<'_> {
                 self.step_binary(op, a, b, span)
             }
             (List(x), List(y)) if matches!(op, BinaryOp::Eq | BinaryOp::Ne) => {
+                if !self.work_on(&a.0, span) || !self.work_on(&b.0, span) {
+                    return Error;
+                }
                 let same = self.static_equal(&List(x.clone()), &List(y.clone()));
                 Bool(same == (op == BinaryOp::Eq))
             }
@@ -114,7 +122,10 @@ impl Elaborator<'_> {
                 _ => self.bad_operands(op, &a, &b, span),
             },
             (Str(x), Str(y)) => match op {
-                BinaryOp::Add => Value::str(&format!("{x}{y}")),
+                BinaryOp::Add => {
+                    let text = Value::str(&format!("{x}{y}"));
+                    self.made(text, span)
+                }
                 BinaryOp::Eq => Bool(x == y),
                 BinaryOp::Ne => Bool(x != y),
                 _ => self.bad_operands(op, &a, &b, span),
@@ -193,7 +204,18 @@ impl Elaborator<'_> {
         if let (Some(a), Some(b)) = (x.as_const(), y.as_const()) {
             return self.number_binary(op, Number::Int(a), Number::Int(b), span);
         }
-        match op {
+        let cost = match (op, y.as_const().and_then(|k| u32::try_from(k).ok())) {
+            (Pow, Some(k)) => x.size().saturating_pow(k),
+            (Add | Sub, _) => x.size() + y.size(),
+            _ => x.size().saturating_mul(y.size()),
+        };
+        if cost > MAX_PRODUCT {
+            return self.too_complex(span);
+        }
+        if !self.work(cost, span) {
+            return Value::Error;
+        }
+        let value = match op {
             Add => Value::Int(x + y),
             Sub => Value::Int(x - y),
             Mul => Value::Int(x * y),
@@ -208,6 +230,10 @@ impl Elaborator<'_> {
                 _ => self.open_dimension(&Value::Int(x), &Value::Int(y), span),
             },
             _ => self.open_dimension(&Value::Int(x), &Value::Int(y), span),
+        };
+        match &value {
+            Value::Int(d) if d.size() > MAX_TERMS => self.too_complex(span),
+            _ => value,
         }
     }
 
@@ -234,6 +260,9 @@ impl Elaborator<'_> {
             (Value::Step(s), _) | (_, Value::Step(s)) => (s.scope, s.values.len()),
             _ => return Value::Error,
         };
+        if !self.allocate(len, span) {
+            return Value::Error;
+        }
         let numbers = |v: &Value| -> Option<Vec<Number>> {
             match v {
                 Value::Step(s) if s.kind == StepKind::Float => {

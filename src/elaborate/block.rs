@@ -12,9 +12,15 @@ use crate::diagnostic::{Diagnostic, codes};
 use crate::source::Span;
 use crate::syntax::ast::{self, ExprKind, Member, Name};
 
+/// What an instance costs beside its parts, in steps.
+const INSTANCE: u64 = 20;
+
 impl Elaborator<'_> {
     /// Makes an instance. Its fields are built later, when inferred widths are known.
     pub(super) fn construct(&mut self, block: &Rc<BlockRef>, args: CallArgs, span: Span) -> Value {
+        if !self.spend(INSTANCE, span) {
+            return Value::Error;
+        }
         let decl = &block.decl;
         let what = format!("`{}`", decl.name.name);
         let slots: Vec<Slot> = decl
@@ -176,6 +182,9 @@ impl Elaborator<'_> {
             }
         }
         let Some(mut built) = self.build(instance) else { return Value::Error };
+        if !self.work(built.len(), span) {
+            return Value::Error;
+        }
         // The graph's own names go on top of the fields.
         for p in &graph.params {
             if let Some(v) = env.get(&p.name.name) {

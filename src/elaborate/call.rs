@@ -33,6 +33,7 @@ impl Elaborator<'_> {
                     }
                 }
                 (None, true, v) => match self.items(&v, span) {
+                    Some(items) if !self.spend(items.len() as u64, span) => ok = false,
                     Some(items) => out.positional.extend(items.into_iter().map(|v| (v, span))),
                     None => ok = false,
                 },
@@ -82,7 +83,7 @@ impl Elaborator<'_> {
     fn call_fn(&mut self, closure: &Rc<Closure>, args: CallArgs, span: Span) -> Value {
         let decl = &closure.decl;
         let what = decl.name.as_ref().map_or("this function".to_string(), |n| format!("`{}`", n.name));
-        if !self.enter(span) {
+        if !self.enter(span) || !self.work(closure.env.len(), span) {
             self.leave();
             return Value::Error;
         }

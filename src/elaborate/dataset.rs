@@ -30,6 +30,9 @@ const PARAMETERS: &[(&str, bool)] = &[
 /// The largest side of an image, in pixels.
 const MAX_SIDE: i64 = 1 << 14;
 
+/// What reading the header of a data set costs, in steps.
+const DATASET: u64 = 2_000;
+
 /// An argument with its place; `none` counts as left out.
 type Argument = Option<(Value, Span)>;
 
@@ -44,6 +47,9 @@ impl Elaborator<'_> {
             bound[at].clone().filter(|(v, _)| !matches!(v, Value::None))
         };
         let augment = self.augment(&given)?;
+        if !self.spend(DATASET, span) {
+            return None;
+        }
         match (self.options.data)(&name, &split, &augment) {
             Ok(_) => Some(Value::Dataset(Rc::new(DataRef { name, split, augment }))),
             Err(d) => {
@@ -155,6 +161,9 @@ impl Elaborator<'_> {
     /// `fashion_mnist("train").image`: an input of the graph that the data fills.
     pub(super) fn dataset_field(&mut self, d: &Rc<DataRef>, name: &Ident, span: Span) -> Value {
         let DataRef { name: dataset, split, augment } = &**d;
+        if !self.spend(DATASET, span) {
+            return Value::Error;
+        }
         let fields = match (self.options.data)(dataset, split, augment) {
             Ok(f) => f,
             Err(e) => {
@@ -185,9 +194,11 @@ impl Elaborator<'_> {
                 "store what the text becomes beside it: a list of numbers in each line of metadata.jsonl is a field i64[batch, k]",
             );
         };
-        if self.builder(span).is_none() {
+        let nodes = self.size_of_graph();
+        if self.builder(span).is_none() || !self.work(nodes, span) {
             return Value::Error;
         }
+        let span = self.user_span(span);
         let Some(unit) = self.unit.as_mut() else { return Value::Error };
         // Labels are the same however the images are changed.
         let image = *name.name == *"image";

@@ -11,6 +11,9 @@ use crate::shape::Dim;
 use crate::source::Span;
 use crate::syntax::ast::{self, BinaryOp, Expr, ExprKind, Item, Name, Pattern};
 
+/// How many elements of a list a name takes as much memory as.
+pub(super) const CAPTURED: usize = 3;
+
 impl Elaborator<'_> {
     /// The value of an expression; [`Value::Error`] when it has none, with a diagnostic given.
     pub(super) fn expr(&mut self, e: &Expr, env: &mut Env) -> Value {
@@ -47,10 +50,14 @@ impl Elaborator<'_> {
                         None => return Value::Error,
                     }
                 }
-                if self.allocate(out.len(), e.span) { Value::list(out) } else { Value::Error }
+                self.made(Value::list(out), e.span)
             }
             ExprKind::Comprehension(c) => {
                 let mut out = Vec::new();
+                // The names are copied when the first of the inner ones is bound.
+                if !self.work(env.len(), e.span) {
+                    return Value::Error;
+                }
                 let mut inner = env.clone();
                 if self.comprehend(c, 0, &mut inner, &mut out) && self.allocate(0, e.span) {
                     Value::list(out)
@@ -58,13 +65,16 @@ impl Elaborator<'_> {
                     Value::Error
                 }
             }
-            ExprKind::Record(fields) => self.record(fields, env),
+            ExprKind::Record(fields) => {
+                let value = self.record(fields, env);
+                self.made(value, e.span)
+            }
             ExprKind::Tuple(items) => {
                 let values: Vec<Value> = items.iter().map(|i| self.expr(i, env)).collect();
                 if values.iter().any(|v| matches!(v, Value::Error)) {
                     Value::Error
                 } else {
-                    Value::tuple(values)
+                    self.made(Value::tuple(values), e.span)
                 }
             }
             ExprKind::Unary(op, a) => {
@@ -119,6 +129,8 @@ impl Elaborator<'_> {
                     )
                 }
             },
+            // It keeps the names that it sees.
+            ExprKind::Fn(decl) if !self.allocate(CAPTURED * env.len(), decl.span) => Value::Error,
             ExprKind::Fn(decl) => Value::Fn(Rc::new(Closure { decl: decl.clone(), env: env.clone() })),
             ExprKind::Loop(l) => self.run_loop(l, env),
             ExprKind::Error => Value::Error,
@@ -136,7 +148,13 @@ impl Elaborator<'_> {
             match (name, v) {
                 (_, Value::Error) => return Value::Error,
                 (Some(name), v) => put(name.name.clone(), v),
-                (None, Value::Record(r)) => r.iter().for_each(|(n, v)| put(n.clone(), v.clone())),
+                (None, Value::Record(r)) => {
+                    // Each name is looked for among those before it.
+                    if !self.work(r.len().saturating_mul(r.len() + fields.len()), value.span) {
+                        return Value::Error;
+                    }
+                    r.iter().for_each(|(n, v)| put(n.clone(), v.clone()));
+                }
                 (None, other) => {
                     let found = self.describe(&other);
                     return self.error(
@@ -154,7 +172,8 @@ impl Elaborator<'_> {
     fn comprehend(&mut self, c: &ast::Comprehension, at: usize, env: &mut Env, out: &mut Vec<Value>) -> bool {
         let Some(clause) = c.clauses.get(at) else {
             let value = self.expr(&c.element, env);
-            let ok = !matches!(value, Value::Error) && self.allocate(1, c.element.span);
+            let value = self.made(value, c.element.span);
+            let ok = !matches!(value, Value::Error);
             out.push(value);
             return ok;
         };
@@ -191,8 +210,8 @@ impl Elaborator<'_> {
     /// The elements of what `for` walks over.
     pub(super) fn items(&mut self, value: &Value, span: Span) -> Option<Vec<Value>> {
         match value {
-            Value::List(l) => Some(l.to_vec()),
-            Value::Tuple(t) => Some(t.iter().map(|(_, v)| v.clone()).collect()),
+            Value::List(l) => self.work(l.len(), span).then(|| l.to_vec()),
+            Value::Tuple(t) => self.work(t.len(), span).then(|| t.iter().map(|(_, v)| v.clone()).collect()),
             Value::Error => None,
             other => {
                 let found = self.describe(other);
@@ -299,19 +318,18 @@ impl Elaborator<'_> {
         if self.modules.list.get(env.module).is_some_and(|m| m.silent.contains(name)) {
             return Value::Error;
         }
-        let mut d = Diagnostic::error(codes::UNKNOWN_NAME, format!("nothing is called `{name}` here"))
-            .label(span, "not defined");
-        if let Some(near) = did_you_mean(name, env.names().chain(builtins::names())) {
-            d = d.help(format!("did you mean `{near}`?"));
-        }
         // The check of names has reported what is unbound in any case; this is for names bound too late.
-        if !self
-            .diagnostics
-            .iter()
-            .any(|x| x.code == codes::UNKNOWN_NAME && x.labels.first().is_some_and(|l| l.span == span))
-        {
-            self.report(d);
+        let told = |d: &Diagnostic| {
+            d.code == codes::UNKNOWN_NAME && d.labels.first().is_some_and(|l| l.span == span)
+        };
+        if !self.diagnostics.iter().any(told) {
+            let d = Diagnostic::error(codes::UNKNOWN_NAME, format!("nothing is called `{name}` here"))
+                .label(span, "not defined");
+            let near = did_you_mean(name, env.names().chain(builtins::names()));
+            let help = near.map(|near| format!("did you mean `{near}`?"));
+            self.report(Diagnostic { help, ..d });
         }
+        self.spend(self.diagnostics.len() as u64, span);
         Value::Error
     }
 

@@ -77,6 +77,7 @@ impl Elaborator<'_> {
         for member in members {
             if let Member::Fn(decl) = member
                 && let Some(name) = &decl.name
+                && self.allocate(super::expr::CAPTURED * env.len(), decl.span)
             {
                 let closure = Closure { decl: decl.clone(), env: env.clone() };
                 env.bind(name.name.clone(), Value::Fn(Rc::new(closure)));
@@ -89,6 +90,9 @@ impl Elaborator<'_> {
         let root = &f.target.root;
         if matches!(value, Value::Error) {
             env.bind(root.name.clone(), Value::Error);
+            return false;
+        }
+        if !self.work_on(&value, f.value.span) {
             return false;
         }
         let Some(steps) = self.place_steps(&f.target, env) else { return false };
@@ -152,6 +156,7 @@ impl Elaborator<'_> {
         }
         if steps.is_empty() {
             if let Some(old) = env.get(&root.name)
+                && self.work_on(old, root.span)
                 && (holds_weights(old) || sits_at(old, &path))
             {
                 self.error_help(
@@ -231,6 +236,9 @@ impl Elaborator<'_> {
                     Value::List(l) => l.to_vec(),
                     _ => Vec::new(),
                 };
+                if !self.work(list.len().max(*i), span) {
+                    return None;
+                }
                 // A list may have holes: a block without attention at some level has no such path.
                 while list.len() <= *i {
                     list.push(Value::None);
@@ -244,6 +252,9 @@ impl Elaborator<'_> {
                     Value::Record(r) => r.to_vec(),
                     _ => Vec::new(),
                 };
+                if !self.work(record.len(), span) {
+                    return None;
+                }
                 let at = record.iter().position(|(k, _)| k == n);
                 let inner = at.map_or(Value::None, |i| record[i].1.clone());
                 let new = self.insert(inner, rest, value, span)?;

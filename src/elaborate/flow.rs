@@ -35,7 +35,7 @@ impl Elaborator<'_> {
                 Value::Chain(c) => members.extend(c.iter().cloned()),
                 other => members.push(other),
             }
-            return Value::Chain(Rc::new(members));
+            return self.made(Value::Chain(Rc::new(members)), span);
         }
         let inputs = flow_inputs(left, a.span);
         let rest = args.take().unwrap_or_default();

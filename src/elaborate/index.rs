@@ -21,6 +21,9 @@ impl Elaborator<'_> {
             v if v.is_tensor() => self.index_tensor(v, items, span, env),
             Value::List(l) => self.index_list(&l, items, span, env),
             Value::Tuple(t) => {
+                if !self.work(t.len(), span) {
+                    return Value::Error;
+                }
                 let items_of: Vec<Value> = t.iter().map(|(_, v)| v.clone()).collect();
                 self.index_list(&items_of, items, span, env)
             }
@@ -77,13 +80,17 @@ impl Elaborator<'_> {
                     }
                 };
                 let (Some(a), Some(b)) = (bound(a, 0), bound(b, len)) else { return Value::Error };
-                Value::list(list[a as usize..b.max(a) as usize].to_vec())
+                let part = Value::list(list[a as usize..b.max(a) as usize].to_vec());
+                self.made(part, span)
             }
             _ => self.error(codes::BAD_INDEX, span, "a list has one axis", "indexed by several here"),
         }
     }
 
     fn index_by_step(&mut self, list: &[Value], s: &super::value::StepNumber, span: Span) -> Value {
+        if !self.allocate(s.values.len(), span) {
+            return Value::Error;
+        }
         let mut values = Vec::with_capacity(s.values.len());
         let mut kind = super::value::StepKind::Int;
         for v in &s.values {

@@ -50,8 +50,9 @@ impl Elaborator<'_> {
                 let bound = self.slots(b, &[("list", false)], args, span)?;
                 let (v, at) = bound.into_iter().next()??;
                 match &v {
-                    Value::Str(s) => Some(Value::int(s.chars().count() as i64)),
+                    Value::Str(s) => self.work_on(&v, at).then(|| Value::int(s.chars().count() as i64)),
                     Value::Record(r) => Some(Value::int(r.len() as i64)),
+                    Value::List(l) => Some(Value::int(l.len() as i64)),
                     v => self.items(v, at).map(|i| Value::int(i.len() as i64)),
                 }
             }
@@ -70,31 +71,21 @@ impl Elaborator<'_> {
                         "the lists must be equally long",
                     ));
                 }
-                self.allocate(n * lists.len(), span).then(|| {
-                    Value::list(
-                        (0..n).map(|i| Value::tuple(lists.iter().map(|l| l[i].clone()).collect())).collect(),
-                    )
-                })
+                let row = |i: usize| Value::tuple(lists.iter().map(|l: &Vec<Value>| l[i].clone()).collect());
+                Some(self.made(Value::list((0..n).map(row).collect()), span))
             }
             Builtin::Enumerate => {
                 let bound = self.slots(b, &[("list", false)], args, span)?;
                 let (v, at) = bound.into_iter().next()??;
                 let items = self.items(&v, at)?;
-                self.allocate(items.len(), span).then(|| {
-                    Value::list(
-                        items
-                            .into_iter()
-                            .enumerate()
-                            .map(|(i, v)| Value::tuple(vec![Value::int(i as i64), v]))
-                            .collect(),
-                    )
-                })
+                let row = |(i, v): (usize, Value)| Value::tuple(vec![Value::int(i as i64), v]);
+                Some(self.made(Value::list(items.into_iter().enumerate().map(row).collect()), span))
             }
             Builtin::Reversed => {
                 let bound = self.slots(b, &[("list", false)], args, span)?;
                 let (v, at) = bound.into_iter().next()??;
                 let items = self.items(&v, at)?;
-                self.allocate(items.len(), span).then(|| Value::list(items.into_iter().rev().collect()))
+                Some(self.made(Value::list(items.into_iter().rev().collect()), span))
             }
             Builtin::Str => {
                 let bound = self.slots(b, &[("value", false)], args, span)?;
@@ -291,8 +282,13 @@ impl Elaborator<'_> {
             ));
         }
         let (ny, nx) = (self.node(&y, at_y)?, self.node(&x, at_x)?);
+        let before = self.size_of_graph();
         let mut b = self.builder(span)?;
-        match crate::differentiate::gradients(&mut b, ny, &[nx]) {
+        let grads = crate::differentiate::gradients(&mut b, ny, &[nx]);
+        // The walk goes over what is there, and adds to it.
+        let after = self.size_of_graph();
+        self.spend((before as u64) / 4 + (after - before) as u64 * super::unit::NODE, span);
+        match grads {
             Ok(grads) => match grads.first().copied().flatten() {
                 Some(node) => Some(self.tensor(node, span)),
                 None => {

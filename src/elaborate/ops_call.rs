@@ -42,6 +42,15 @@ impl Elaborator<'_> {
             }
         }
         let given: Vec<&(Value, Span)> = bound.iter().flatten().chain(&rest).collect();
+        for (v, _) in &given {
+            if matches!(v, Value::List(_) | Value::Tuple(_) | Value::Str(_)) {
+                // Each element becomes an argument of its own.
+                let size = self.weigh(v) as u64;
+                if !self.spend(size, span) {
+                    return Value::Error;
+                }
+            }
+        }
         let any_tensor = given.iter().any(|(v, _)| holds_tensor(v));
         if !any_tensor && given.iter().any(|(v, _)| matches!(v, Value::Step(_))) && s.fold.is_some() {
             return self.fold_steps(s, &bound, &rest, span);
@@ -53,7 +62,10 @@ impl Elaborator<'_> {
             // All static: the value is computed here and now.
             let Some(args) = self.static_args(s, &bound, &rest, &named) else { return Value::Error };
             return match fold(&args) {
-                Ok(arg) => self.result(arg, span),
+                Ok(arg) => match self.result(arg, span) {
+                    list @ Value::List(_) => self.made(list, span),
+                    value => value,
+                },
                 Err(e) => self.op_error(e, span, &[]),
             };
         }
@@ -119,6 +131,9 @@ impl Elaborator<'_> {
                 "here",
                 "combine them with a tensor first, or compute each in its own loop",
             );
+        }
+        if !self.allocate(len, span) || !self.work(len.saturating_mul(8), span) {
+            return Value::Error;
         }
         let at = |v: &Value, i: usize| match v {
             Value::Step(x) if x.kind == StepKind::Int => Value::int(x.values[i] as i64),

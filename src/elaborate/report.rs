@@ -6,10 +6,22 @@ use crate::diagnostic::{Code, Diagnostic, Label, codes};
 use crate::ops::OpError;
 use crate::source::Span;
 
+/// What a diagnostic costs, in steps.
+const REPORT: u64 = 1_000;
+
 impl Elaborator<'_> {
     /// Whether a span lies in the standard library.
     pub(super) fn in_std(&self, span: Span) -> bool {
         self.modules.list.iter().any(|m| m.std && m.file == span.file)
+    }
+
+    /// A place for messages of later phases: the user's line that led into the standard library.
+    pub(super) fn user_span(&self, span: Span) -> Span {
+        let outside = |f: &&super::Frame| !self.in_std(f.call);
+        match self.in_std(span) {
+            true => self.frames.iter().rev().find(outside).map_or(span, |f| f.call),
+            false => span,
+        }
     }
 
     /// Adds a diagnostic. One whose place lies in the standard library points at the user's line first.
@@ -17,6 +29,8 @@ impl Elaborator<'_> {
         if self.aborted && d.is_error() {
             return;
         }
+        // A mistake takes longer than the expression it is in, and a loop may repeat it.
+        self.steps = self.steps.saturating_add(REPORT);
         if let Some(first) = d.labels.first().cloned()
             && self.in_std(first.span)
             && let Some(at) = self.frames.iter().rposition(|f| !self.in_std(f.call))
@@ -109,9 +123,59 @@ impl Elaborator<'_> {
         Value::Error
     }
 
-    /// Counts one evaluation step; `false` when the file has used up its allowance.
+    /// Counts one evaluation step.
     pub(super) fn tick(&mut self, span: Span) -> bool {
-        self.steps += 1;
+        self.spend(1, span)
+    }
+
+    /// Counts what goes over `count` things at once: several of them cost as much as one expression.
+    pub(super) fn work(&mut self, count: usize, span: Span) -> bool {
+        self.spend(1 + count as u64 / 4, span)
+    }
+
+    /// The same for what walks through a whole value, shared parts as often as they occur.
+    pub(super) fn work_on(&mut self, value: &Value, span: Span) -> bool {
+        let size = self.weigh(value);
+        self.work(size, span)
+    }
+
+    /// How many elements a value has in all, those of its parts included; counting ends beyond the limit.
+    pub(super) fn weigh(&self, value: &Value) -> usize {
+        fn go(value: &Value, left: usize) -> usize {
+            let mut sum = 1;
+            let mut add = |part: &Value| {
+                sum += go(part, left.saturating_sub(sum));
+                sum <= left
+            };
+            match value {
+                Value::List(l) | Value::Chain(l) => l.iter().all(&mut add),
+                Value::Tuple(t) => t.iter().all(|(_, v)| add(v)),
+                Value::Record(r) => r.iter().all(|(_, v)| add(v)),
+                Value::Step(s) => {
+                    sum += s.values.len();
+                    true
+                }
+                Value::Str(s) => {
+                    sum += s.len() / 16;
+                    true
+                }
+                _ => true,
+            };
+            sum
+        }
+        go(value, usize::try_from(self.options.limits.elements).unwrap_or(usize::MAX))
+    }
+
+    /// A new list, tuple, record, composition or text, if the allowance has room for it. What is shared counts
+    /// as often as it occurs, so that walking through any value is bounded.
+    pub(super) fn made(&mut self, value: Value, span: Span) -> Value {
+        let size = self.weigh(&value);
+        if self.allocate(size, span) { value } else { Value::Error }
+    }
+
+    /// Counts evaluation steps; `false` when the file has used up its allowance.
+    pub(super) fn spend(&mut self, steps: u64, span: Span) -> bool {
+        self.steps = self.steps.saturating_add(steps);
         if self.steps > self.options.limits.steps && !self.aborted {
             let limit = self.options.limits.steps;
             self.error_help(
@@ -128,7 +192,7 @@ impl Elaborator<'_> {
 
     /// Counts the elements of a new list; `false` when the file has used up its allowance.
     pub(super) fn allocate(&mut self, count: usize, span: Span) -> bool {
-        self.elements += count as u64;
+        self.elements = self.elements.saturating_add(count as u64);
         if self.elements > self.options.limits.elements && !self.aborted {
             let limit = self.options.limits.elements;
             self.error_help(

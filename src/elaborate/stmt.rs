@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::Elaborator;
+use super::expr::CAPTURED;
 use super::value::{Closure, Env, Value};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::graph::Named;
@@ -26,7 +27,9 @@ impl Elaborator<'_> {
                 }
                 Stmt::Expr(e) => value = Some(self.expr(e, env)),
                 Stmt::Fn(decl) => {
-                    if let Some(name) = &decl.name {
+                    if let Some(name) = &decl.name
+                        && self.allocate(CAPTURED * env.len(), decl.span)
+                    {
                         let closure = Closure { decl: decl.clone(), env: env.clone() };
                         env.bind(name.name.clone(), Value::Fn(Rc::new(closure)));
                     }

@@ -13,6 +13,18 @@ use crate::ops::{Column, Emit, LoopInput, Op, OpError, Parameter};
 use crate::shape::{DType, Dim, Space, Type};
 use crate::source::Span;
 
+/// What a node costs, in steps: it takes more time and memory than a static value.
+pub(super) const NODE: u64 = 10;
+
+/// The most axes of a tensor.
+const MAX_RANK: usize = 32;
+
+/// The most terms and names ([`Dim::size`]) of a dimension, and of the number of a tensor's elements.
+pub(super) const MAX_TERMS: usize = 256;
+
+/// The most that the terms of dimensions that are multiplied may come to.
+pub(super) const MAX_PRODUCT: usize = 4096;
+
 /// One graph under construction.
 pub(super) struct Unit {
     pub id: usize,
@@ -42,14 +54,23 @@ pub(super) struct RegionState {
     pub scope: usize,
     /// Captured nodes of the region around, in order, and what they are here.
     pub captures: Vec<(NodeId, NodeId)>,
+    /// The same, to look up.
+    captured: HashMap<NodeId, NodeId>,
     pub carries: usize,
     /// Per-step numbers in use, and the nodes that read them.
     pub columns: Vec<(Vec<f64>, DType, NodeId)>,
 }
 
+impl RegionState {
+    fn new(region: RegionId, scope: usize, carries: usize) -> RegionState {
+        let (captures, captured, columns) = Default::default();
+        RegionState { region, scope, captures, captured, carries, columns }
+    }
+}
+
 impl Unit {
     pub fn new(id: usize, name: impl Into<String>) -> Unit {
-        let root = RegionState { region: 0, scope: 0, captures: Vec::new(), carries: 0, columns: Vec::new() };
+        let root = RegionState::new(0, 0, 0);
         Unit {
             id,
             graph: Graph::new(name),
@@ -99,6 +120,9 @@ impl Elaborator<'_> {
             );
             return None;
         }
+        if !self.spend(NODE, span) {
+            return None;
+        }
         let path = self.path.clone();
         let unit = self.unit.as_mut()?;
         let region = unit.region();
@@ -119,6 +143,29 @@ impl Elaborator<'_> {
     pub(super) fn tensor(&mut self, node: NodeId, span: Span) -> Value {
         let Some(unit) = &self.unit else { return Value::Error };
         let (id, region) = (unit.id, unit.region());
+        let ty = &unit.graph.regions[region].node(node).ty;
+        let sizes = ty.shape.iter().map(Dim::size);
+        // What the number of elements would take to write down.
+        let terms = ty.shape.iter().map(|d| d.terms().count().max(1));
+        let product = terms.fold(1, usize::saturating_mul);
+        let cost = sizes.sum::<usize>();
+        if ty.rank() > MAX_RANK {
+            let rank = ty.rank();
+            return self.error_help(
+                codes::SIZE_LIMIT,
+                span,
+                format!("a tensor of {rank} axes"),
+                format!("{MAX_RANK} axes are the most"),
+                "merge some with reshape or flatten",
+            );
+        }
+        if ty.shape.iter().any(|d| d.size() > MAX_TERMS) || product > MAX_PRODUCT {
+            return self.too_complex(span);
+        }
+        if cost > ty.rank() && !self.work(cost * cost, span) {
+            return Value::Error;
+        }
+        let Some(unit) = &self.unit else { return Value::Error };
         let ty = &unit.graph.regions[region].node(node).ty;
         let elements: f64 = ty.shape.iter().map(|d| d.eval_with(1) as f64).product();
         let bytes = elements * ty.dtype.size() as f64;
@@ -143,6 +190,22 @@ impl Elaborator<'_> {
             );
         }
         Value::Tensor(TensorRef { unit: id, region, node, space: None })
+    }
+
+    /// A dimension, or a number of elements, that has outgrown its limit.
+    pub(super) fn too_complex(&mut self, span: Span) -> Value {
+        self.error_help(
+            codes::SIZE_LIMIT,
+            span,
+            format!("a dimension of more than {MAX_TERMS} terms and names"),
+            "this has outgrown the limit",
+            "sizes that are given (an `int` parameter with a default) are numbers, not formulas",
+        )
+    }
+
+    /// Nodes of the graph under construction.
+    pub(super) fn size_of_graph(&self) -> usize {
+        self.unit.as_ref().map_or(0, |u| u.graph.regions.iter().map(|r| r.dag.node_count()).sum())
     }
 
     /// The type of a tensor or weight; `None` for other values.
@@ -260,8 +323,12 @@ impl Elaborator<'_> {
         }
         self.builder(span)?;
         let path = self.path.clone();
+        let level = self.unit.as_ref()?.stack.iter().position(|r| r.scope == step.scope)?;
+        let columns = self.unit.as_ref()?.stack[level].columns.len();
+        if !self.work(columns.saturating_add(step.values.len()), span) {
+            return None;
+        }
         let unit = self.unit.as_mut()?;
-        let level = unit.stack.iter().position(|r| r.scope == step.scope)?;
         let state = &mut unit.stack[level];
         let found = state.columns.iter().position(|(v, d, _)| *d == dtype && *v == step.values);
         let mut node = match found {
@@ -314,7 +381,7 @@ impl Elaborator<'_> {
         let unit = self.unit.as_mut()?;
         let region = unit.graph.regions.len();
         unit.graph.regions.push(Region::default());
-        unit.stack.push(RegionState { region, scope, captures: Vec::new(), carries, columns: Vec::new() });
+        unit.stack.push(RegionState::new(region, scope, carries));
         Some(region)
     }
 
@@ -329,7 +396,7 @@ impl Elaborator<'_> {
 
 /// The node that stands for `outer` (of the region around) in region `at` of the stack.
 fn capture(unit: &mut Unit, at: usize, outer: NodeId) -> NodeId {
-    if let Some((_, here)) = unit.stack[at].captures.iter().find(|(o, _)| *o == outer) {
+    if let Some(here) = unit.stack[at].captured.get(&outer) {
         return *here;
     }
     let around = unit.stack[at - 1].region;
@@ -346,5 +413,6 @@ fn capture(unit: &mut Unit, at: usize, outer: NodeId) -> NodeId {
     }
     let here = b.push(LoopInput { index, ty: ty.clone() }.into(), &[], ty);
     unit.stack[at].captures.push((outer, here));
+    unit.stack[at].captured.insert(outer, here);
     here
 }

@@ -160,6 +160,11 @@ impl Env {
         Rc::make_mut(&mut self.vars).insert(name, value);
     }
 
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.vars.len()
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.vars.keys().map(|k| &**k)
     }

@@ -37,6 +37,10 @@ pub(super) fn under(path: &str, prefix: &str) -> bool {
 impl Elaborator<'_> {
     /// Enters a weight under its path and emits its first value.
     pub(super) fn register(&mut self, p: &Rc<ParamDecl>, path: &Arc<str>) -> bool {
+        // Each `from` and `frozen` is compared with the path.
+        if !self.work(self.registry.sources.len(), p.span) {
+            return false;
+        }
         let extra = self.extra.is_some()
             && (under(path, "optimizer") || under(path, "ema") || under(path, "accumulate"));
         let registry =

@@ -13,6 +13,13 @@ use crate::diagnostic::{Diagnostic, codes};
 /// The most pixels that an image file may declare: 64 Mi, so that a small file cannot fill the memory.
 pub const MAX_PIXELS: u64 = 1 << 26;
 
+/// The most pixels that every image file may declare, however short it is.
+const FREE_PIXELS: u64 = 1 << 22;
+
+/// Pixels that each byte of a longer file allows. A plain PNG has at most 1,032 bytes of them in one; some
+/// formats have no bound of their own, and 34 bytes of WebP would take seconds and half a gigabyte.
+const PIXELS_PER_BYTE: u64 = 4096;
+
 /// How to read an image file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ReadOptions {
@@ -121,6 +128,7 @@ fn decoder<'a, R: BufRead + Seek + 'a>(
     let mut head = Vec::new();
     let io = |e: std::io::Error| damaged(name, &crate::fs::plain(&e));
     input.by_ref().take(64).read_to_end(&mut head).map_err(io)?;
+    let length = input.seek(std::io::SeekFrom::End(0)).map_err(io)?;
     input.rewind().map_err(io)?;
     let mut reader = ImageReader::new(input).with_guessed_format().map_err(io)?;
     if reader.format().is_none() {
@@ -144,6 +152,11 @@ fn decoder<'a, R: BufRead + Seek + 'a>(
             format!("`{name}` declares {height} × {width} pixels; at most {MAX_PIXELS} in all are read"),
         )
         .help("make the image smaller before using it"));
+    }
+    if u64::from(width) * u64::from(height) > FREE_PIXELS.max(length.saturating_mul(PIXELS_PER_BYTE)) {
+        let message = format!("`{name}` declares {height} × {width} pixels and has {length} bytes");
+        return Err(Diagnostic::error(codes::IMAGE_UNREADABLE, message)
+            .help("the file is damaged, or holds one colour; fetch or export it again, as png"));
     }
     Ok(decoder)
 }
@@ -175,6 +188,15 @@ mod tests {
     fn png(channels: usize, h: usize, w: usize) -> Vec<u8> {
         let data = (0..channels * h * w).map(|i| (i * 11 % 256) as u8).collect();
         Image::new(channels, h, w, data).unwrap().to_png().unwrap()
+    }
+
+    /// Found by fuzzing: 34 bytes that took a minute.
+    #[test]
+    fn a_short_file_declares_no_large_image() {
+        let mut webp = b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0\x2f\0\x7e\x01\x14\x07\x12".to_vec();
+        webp.extend(b"\x11\x11\x88\x88\xfe\x07\0");
+        let d = decode_image(&webp, "a", &ReadOptions::default()).unwrap_err();
+        assert!(d.message.ends_with("declares 4102 × 15873 pixels and has 34 bytes"), "{}", d.message);
     }
 
     #[test]

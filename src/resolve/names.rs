@@ -7,6 +7,9 @@ use crate::diagnostic::{Diagnostic, codes, did_you_mean};
 use crate::source::Span;
 use crate::syntax::ast::*;
 
+/// How many unbound names of a module are reported; of more, no person reads the rest.
+const MAX_UNKNOWN: usize = 100;
+
 /// Reports every unbound name of a module. `builtins` are the names that need no definition.
 pub fn check(modules: &Modules, id: ModuleId, builtins: &[&str], diagnostics: &mut Vec<Diagnostic>) {
     let module = &modules.list[id];
@@ -137,6 +140,9 @@ impl Walk<'_> {
     fn name(&mut self, name: &Name, span: Span) {
         self.used(name);
         if self.known(name) || !self.seen.insert((name.clone(), span)) {
+            return;
+        }
+        if self.seen.len() > MAX_UNKNOWN {
             return;
         }
         let mut candidates: Vec<&str> = self.scopes.iter().flatten().map(|n| &**n).collect();

@@ -101,9 +101,15 @@ fn misfit(name: &str, ty: &Type, shape: &[usize], span: Span, binding: &Binding)
     let found: Vec<Dim> = shape.iter().map(|d| Dim::from(*d)).collect();
     let message = format!("input `{name}` has shape {}, expected {ty}", display_shape(&found));
     let mut out = Diagnostic::error(codes::DATA_SHAPE, message).label(span, format!("expects {ty}"));
-    let known: Vec<String> = binding.iter().map(|(n, v)| format!("{n} = {v}")).collect();
-    if !known.is_empty() && ty.shape.iter().any(|d| !d.names().is_empty()) {
-        out = out.note(format!("the other inputs say {}", known.join(", ")));
+    // The names that other inputs (or other axes) have fixed, where those are what does not fit.
+    let names = ty.shape.iter().zip(shape).filter(|(d, actual)| {
+        shape.len() == ty.rank() && !substitute(d, binding).is(i64::try_from(**actual).unwrap_or(i64::MAX))
+    });
+    let names: std::collections::BTreeSet<_> = names.flat_map(|(d, _)| d.names()).collect();
+    let known: Vec<String> =
+        names.iter().filter_map(|n| Some(format!("{n} = {}", binding.get(n)?))).collect();
+    if !known.is_empty() {
+        out = out.note(format!("the inputs before say {}", known.join(", ")));
     }
-    out
+    out.help(format!("give an array of shape {}", display_shape(&ty.shape)))
 }

@@ -229,8 +229,10 @@ impl Run<'_> {
                 .into());
         };
         if let Some(found) = misfit(&tensor, &node.ty) {
-            return Err(Diagnostic::error(code, format!("{what} is {found}, expected {}", node.ty))
-                .label(node.span, format!("expects {}", node.ty))
+            let expected = node.ty.plain().to_text();
+            return Err(Diagnostic::error(code, format!("{what} is {found}, expected {expected}"))
+                .label(node.span, format!("expects {expected}"))
+                .help(format!("convert it to {} of that shape", node.ty.dtype))
                 .into());
         }
         let tensor =

@@ -171,7 +171,7 @@ fn wrong_weights_and_wrong_values_are_reported() {
     };
     assert!(run(None, &mut Silent).unwrap_err().to_string().contains("weight `net.w` has no value"));
     let shape = run(Some(tensor(&[1.0], &[1])), &mut Silent).unwrap_err().to_string();
-    assert!(shape.contains("is f32[1], expected [2]"), "{shape}");
+    assert!(shape.contains("is f32[1], expected f32[2]"), "{shape}");
     #[derive(Default)]
     struct Finite(Vec<(usize, usize)>);
     impl Watcher for Finite {

@@ -29,6 +29,9 @@ pub struct Dim {
     terms: Vec<(Monomial, i64)>,
 }
 
+/// The most factors ([`Dim::size`]) that a product of two polynomials may have in a text that is read.
+const MAX_PRODUCT: usize = 4096;
+
 impl Dim {
     /// The polynomial that is one name.
     pub fn name(name: impl Into<Arc<str>>) -> Dim {
@@ -43,6 +46,15 @@ impl Dim {
     pub fn terms(&self) -> impl Iterator<Item = (&[Atom], i64)> {
         let constant = (self.constant != 0).then_some((&[][..], self.constant));
         constant.into_iter().chain(self.terms.iter().map(|(m, f)| (m.as_slice(), *f)))
+    }
+
+    /// How much it takes to write it down: its terms and the names in them, those inside of floors included.
+    pub fn size(&self) -> usize {
+        let atom = |a: &Atom| match a {
+            Atom::Name(_) => 1,
+            Atom::Floor(d, _) => 1 + d.size(),
+        };
+        1 + self.terms.iter().map(|(m, _)| 1 + m.iter().map(atom).sum::<usize>()).sum::<usize>()
     }
 
     /// How many terms it has.
@@ -103,8 +115,10 @@ impl Dim {
         let (lead, lead_factor) = other.terms().last()?;
         let mut rest = self.clone();
         let mut quotient = Dim::default();
+        let mut turns = 0;
         while let Some((monomial, factor)) = rest.terms().last().map(|(m, f)| (m.to_vec(), f)) {
-            if quotient.len() > self.len() * 4 + 4 {
+            turns += 1;
+            if turns > self.len() * 4 + 8 {
                 return None;
             }
             let mut left = monomial;
@@ -373,7 +387,11 @@ impl Reader<'_> {
                 let divisor = self.factor()?.as_const().filter(|d| *d > 0);
                 out = out.floor_div(divisor.ok_or("a divisor must be a positive number")?);
             } else if self.take("*") {
-                out = out * self.factor()?;
+                let factor = self.factor()?;
+                if out.size() * factor.size() > MAX_PRODUCT {
+                    return Err("the dimension has too many factors".into());
+                }
+                out = out * factor;
             } else {
                 return Ok(out);
             }
@@ -460,6 +478,13 @@ mod tests {
         assert_eq!(d("4*h + 3").floor_div(2), d("2*h + 1"));
         assert_eq!(d("h + 2").floor_div(2), d("h // 2 + 1"));
         assert_eq!(d("h").floor_div(2).substitute(&|_| Some(Dim::from(7))), Dim::from(3));
+    }
+
+    #[test]
+    fn products_of_a_text_are_bounded() {
+        let sums: Vec<String> = (0..40).map(|i| format!("(a{i} + b{i})")).collect();
+        assert!(sums.join("*").parse::<Dim>().unwrap_err().contains("too many factors"));
+        assert_eq!(d("(a + 1) * (b // 2 + 3)").size(), 14);
     }
 
     #[test]

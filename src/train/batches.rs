@@ -10,6 +10,7 @@ use crate::data::{Loader, LoaderOptions, open_named, read_field};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::graph::program::{DataInput, TrainEntry};
 use crate::run::from_array;
+use crate::source::Span;
 
 /// The inputs of one step.
 #[derive(Clone, Debug, Default)]
@@ -34,12 +35,16 @@ pub struct DataBatches {
     sources: Vec<Source>,
     /// How often a pass over the data ends: the first data set counts epochs.
     steps_per_epoch: Option<u64>,
+    /// Read ahead by [`DataBatches::read_first`].
+    first: Option<TrainBatch>,
 }
 
 struct Source {
     loader: Loader,
     /// Field and input.
     fields: Vec<(String, String)>,
+    /// Where the file reads it.
+    span: Span,
 }
 
 /// How data is read.
@@ -92,10 +97,21 @@ impl DataBatches {
                 },
             )
             .map_err(at)?;
-            sources.push(Source { loader, fields });
+            let span = inputs.first().map(|i| i.span).unwrap_or_default();
+            sources.push(Source { loader, fields, span });
         }
         let steps_per_epoch = sources.first().map(|s| s.loader.steps_per_epoch());
-        Ok(DataBatches { sources, steps_per_epoch })
+        Ok(DataBatches { sources, steps_per_epoch, first: None })
+    }
+
+    /// Reads the first batch, which is kept for the training: what is wrong with it is found before a run folder
+    /// is made.
+    ///
+    /// # Errors
+    /// What is wrong with the data (E08…), its span added.
+    pub fn read_first(&mut self) -> Result<(), Diagnostic> {
+        self.first = Some(self.next()?);
+        Ok(())
     }
 
     /// Steps in one pass over the data; `None` for a training that reads none.
@@ -106,12 +122,16 @@ impl DataBatches {
 
 impl Batches for DataBatches {
     fn next(&mut self) -> Result<TrainBatch, Diagnostic> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
         let mut out = TrainBatch::default();
         for (n, source) in self.sources.iter_mut().enumerate() {
             let batch = source
                 .loader
                 .next()
-                .ok_or_else(|| Diagnostic::error(codes::INTERNAL, "the data ended before the training"))??;
+                .ok_or_else(|| Diagnostic::error(codes::INTERNAL, "the data ended before the training"))?
+                .map_err(|d| if d.labels.is_empty() { d.label(source.span, "read here") } else { d })?;
             if n == 0 {
                 out.epoch = batch.epoch;
             }

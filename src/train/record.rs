@@ -106,7 +106,7 @@ impl RunRecord {
             [] => "nothing".to_string(),
             some => some.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(" "),
         };
-        compare("what is set", &list(&self.origin), &list(&now.origin));
+        compare("`--set`", &list(&self.origin), &list(&now.origin));
         differs.extend(changed(&now.origin.file, &self.origin.text, &now.origin.text));
         for (name, text) in &now.origin.imports {
             match self.origin.imports.iter().find(|(n, _)| n == name) {

@@ -272,7 +272,7 @@ fn another_run_is_not_resumed() {
     assert!(text.contains("`line.taper` has changed: line 1 was `pipeline Line() {}`"), "{text}");
     let mut set = resume;
     set.origin.overrides = vec![("width".into(), "8".into())];
-    assert!(refused(set).contains("what is set was nothing, is width=8"));
+    assert!(refused(set).contains("`--set` was nothing, is width=8"));
     let nothing = tempfile::tempdir().unwrap();
     assert!(
         refused(TrainOptions { resume: true, ..options(nothing.path()) }).contains("is not a run folder")

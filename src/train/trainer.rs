@@ -122,13 +122,13 @@ impl<'p> Trainer<'p> {
             return Err(one(Diagnostic::error(codes::RESUME, message)
                 .help("go on with it with `--resume`, or give another folder")));
         }
-        std::fs::create_dir_all(folder).map_err(|e| one(cannot_write(folder, &e)))?;
-        record.write(folder).map_err(one)?;
         let saved = restored.as_ref().map(|(step, _)| *step);
         let (step, store) = match restored {
             Some(restored) => restored,
             None => (0, first_values(program, entry, &options).map_err(|e| one(diagnostic(e)))?),
         };
+        std::fs::create_dir_all(folder).map_err(|e| one(cannot_write(folder, &e)))?;
+        record.write(folder).map_err(one)?;
         let metrics = Metrics::open(folder, step).map_err(one)?;
         Ok(Trainer {
             program,

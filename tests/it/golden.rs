@@ -40,7 +40,7 @@ fn regenerate(page: &str) -> String {
 }
 
 /// Where two texts part.
-fn difference(old: &str, new: &str) -> String {
+pub fn difference(old: &str, new: &str) -> String {
     let at = old.lines().zip(new.lines()).take_while(|(a, b)| a == b).count();
     let line = |t: &str| t.lines().nth(at).unwrap_or("(the end)").to_string();
     format!("line {}\n  stored: {}\n  now:    {}", at + 1, line(old), line(new))
@@ -48,7 +48,9 @@ fn difference(old: &str, new: &str) -> String {
 
 #[test]
 fn golden_pages() {
-    let pages = files(&root().join("tests/golden"), "md");
+    let mut pages = files(&root().join("tests/golden"), "md");
+    // Those are of the command line.
+    pages.retain(|p| !p.parent().is_some_and(|d| d.ends_with("commands")));
     assert!(pages.len() >= 40, "only {} pages", pages.len());
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut wrong = Vec::new();

@@ -1,6 +1,8 @@
 //! Integration tests, in one binary. One module per area.
 
+mod bounds;
 mod cli;
+mod commands;
 mod docs;
 mod fences;
 mod golden;
