@@ -160,6 +160,7 @@ fn exit_codes() {
     let garbage = path(&dir, "garbage.safetensors");
     std::fs::write(&garbage, b"not weights at all").expect("written");
     let out = path(&dir, "o.png");
+    let values = path(&dir, "o.safetensors");
     let cases: &[(&[&str], i32, &str)] = &[
         (&["check", &file], 0, ""),
         (&["check", &broken], 2, "E0201"),
@@ -168,6 +169,8 @@ fn exit_codes() {
         (&["check", &file, "--weights", &garbage], 2, "E0702"),
         (&["run", &file, "sample", "--count", "x", "-o", &out], 2, "E0901"),
         (&["run", &file, "smaple", "-o", &out], 2, "sample"),
+        (&["run", &file, "sample", "--trace", "decoder", "-o", &out], 2, "`--trace` writes tensors"),
+        (&["run", &file, "sample", "--trace", "decodr", "-o", &values], 2, "did you mean `decoder`"),
         (&["run", &file, "sample", "--device", "cuda:99", "-o", &out], 2, "E0903"),
         (&["run", &file, "sample", "-o", "/nonexistent-folder/o.png"], 1, "E0902"),
         (&["run", &file, "reconstruct", "--x", &file, "-o", &out], 2, "E0805"),
@@ -195,6 +198,25 @@ fn a_parameter_may_be_named_like_a_flag() {
     let run = taper(&["run", &file, "f", "--param-columns", "3", "-o", &out]);
     assert!(run.status.success(), "{}", text(&run.stderr));
     assert!(text(&std::fs::read(&out).expect("the tensor")).contains("(3,)"));
+}
+
+#[test]
+fn a_trace_writes_what_blocks_give() {
+    let dir = TempDir::new().expect("a folder");
+    let (file, out) = (path(&dir, "p.taper"), path(&dir, "o.safetensors"));
+    let text = "use std.nn.{Linear}\n\npipeline P() {\n  body = Linear(3) -> relu -> Linear(2)\n\n  \
+                graph f(n: int = 2) -> [n, 2] {\n    h = ones([n, 4]) -> body\n    \
+                loop h for _ in range(2) {\n      h -> again\n    }\n  }\n  again = Linear(2)\n}\n";
+    std::fs::write(&file, text).expect("written");
+    let run = taper(&["run", &file, "f", "--trace", "body", "--trace", "again", "-o", &out]);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let bytes = std::fs::read(&out).expect("the tensors");
+    let found = taper::data::parse_safetensors(&bytes).expect("safetensors");
+    let mut shapes: Vec<(String, Vec<usize>)> = found.into_iter().map(|(n, a)| (n, a.shape)).collect();
+    shapes.sort();
+    let expected = [("again@0", 2), ("again@1", 2), ("body.0", 3), ("body.2", 2), ("out", 2)];
+    let expected: Vec<_> = expected.iter().map(|(n, k)| (n.to_string(), vec![2usize, *k])).collect();
+    assert_eq!(shapes, expected);
 }
 
 #[test]
