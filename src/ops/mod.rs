@@ -14,12 +14,14 @@ pub mod primitive;
 pub mod resize;
 pub mod structure;
 
+mod after;
 mod arange;
 mod arg_reduce;
 pub mod arg_sort;
 mod binary;
 mod cast;
 pub mod cat;
+mod checkpoint;
 mod compare;
 mod conv;
 mod conv_transpose;
@@ -28,6 +30,7 @@ mod cpu;
 mod cumulative;
 mod dim_value;
 mod einsum;
+mod elementwise;
 pub mod expand;
 mod fold;
 pub mod gather;
@@ -77,12 +80,14 @@ pub use error::OpError;
 pub use primitive::{Emit, EvalContext, GradContext, NodeId, Primitive};
 pub use structure::{Column, Const, Input, Loop, LoopInput, Parameter, Project, Table};
 
+pub use after::After;
 pub use arange::Arange;
 pub use arg_reduce::{ArgReduce, ArgReduceKind};
 pub use arg_sort::ArgSort;
 pub use binary::{Binary, power};
 pub use cast::{Cast, cast_to};
 pub use cat::Cat;
+pub use checkpoint::Checkpoint;
 pub use compare::{Compare, CompareKind, Logical};
 pub use conv::Conv;
 pub use conv_spec::ConvSpec;
@@ -91,6 +96,7 @@ pub use conv_weight_grad::ConvWeightGrad;
 pub use cumulative::{Cumulative, CumulativeKind, LinearScan};
 pub use dim_value::{DimValue, dim_value};
 pub use einsum::einsum;
+pub use elementwise::{Elementwise, Step};
 pub use expand::Expand;
 pub use gather::Gather;
 pub use log_sum_exp::LogSumExp;
@@ -186,6 +192,8 @@ ops! {
     Unary,
     /// A function of two elements, broadcast.
     Binary,
+    /// Several of them, one after the other.
+    Elementwise,
     // Products, convolutions, windows.
     /// Matrix product.
     MatMul,
@@ -250,6 +258,10 @@ ops! {
     Cast,
     /// The identity without a gradient.
     StopGrad,
+    /// The identity at the end of what the backward pass computes again.
+    Checkpoint,
+    /// The identity, after another value is known.
+    After,
     /// An open dimension as a number.
     DimValue,
     // Reductions and walks along axes.
