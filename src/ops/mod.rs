@@ -22,6 +22,7 @@ mod cast;
 pub mod cat;
 mod compare;
 mod conv;
+mod conv_fused;
 mod conv_transpose;
 mod conv_weight_grad;
 mod cpu;
@@ -85,6 +86,7 @@ pub use cast::{Cast, cast_to};
 pub use cat::Cat;
 pub use compare::{Compare, CompareKind, Logical};
 pub use conv::Conv;
+pub use conv_fused::ConvFused;
 pub use conv_spec::ConvSpec;
 pub use conv_transpose::ConvTranspose;
 pub use conv_weight_grad::ConvWeightGrad;
@@ -191,6 +193,8 @@ ops! {
     MatMul,
     /// Convolution.
     Conv,
+    /// Convolution with a bias and a residual.
+    ConvFused,
     /// Transposed convolution.
     ConvTranspose,
     /// Gradient of a convolution's weight.
