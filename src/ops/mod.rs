@@ -24,6 +24,7 @@ pub mod cat;
 mod checkpoint;
 mod compare;
 mod conv;
+mod conv_fused;
 mod conv_transpose;
 mod conv_weight_grad;
 mod cpu;
@@ -90,6 +91,7 @@ pub use cat::Cat;
 pub use checkpoint::Checkpoint;
 pub use compare::{Compare, CompareKind, Logical};
 pub use conv::Conv;
+pub use conv_fused::ConvFused;
 pub use conv_spec::ConvSpec;
 pub use conv_transpose::ConvTranspose;
 pub use conv_weight_grad::ConvWeightGrad;
@@ -199,6 +201,8 @@ ops! {
     MatMul,
     /// Convolution.
     Conv,
+    /// Convolution with a bias and a residual.
+    ConvFused,
     /// Transposed convolution.
     ConvTranspose,
     /// Gradient of a convolution's weight.
