@@ -18,15 +18,19 @@ mod after;
 mod arange;
 mod arg_reduce;
 pub mod arg_sort;
+mod attention;
+mod attention_grad;
 mod binary;
 mod cast;
 pub mod cat;
 mod checkpoint;
 mod compare;
+mod composed;
 mod conv;
 mod conv_fused;
 mod conv_transpose;
 mod conv_weight_grad;
+mod copies;
 mod cpu;
 mod cumulative;
 mod dim_value;
@@ -35,6 +39,7 @@ mod elementwise;
 pub mod expand;
 mod fold;
 pub mod gather;
+mod in_place;
 pub mod index;
 mod kernels;
 mod layout;
@@ -42,6 +47,8 @@ mod log_sum_exp;
 mod mask;
 mod math;
 mod matmul;
+mod normalize;
+mod normalize_grad;
 mod one_hot;
 pub mod pad;
 mod pattern;
@@ -68,6 +75,8 @@ mod tests_conv;
 #[cfg(test)]
 mod tests_elementwise;
 #[cfg(test)]
+mod tests_fused;
+#[cfg(test)]
 mod tests_random;
 #[cfg(test)]
 mod tests_shape;
@@ -85,6 +94,8 @@ pub use after::After;
 pub use arange::Arange;
 pub use arg_reduce::{ArgReduce, ArgReduceKind};
 pub use arg_sort::ArgSort;
+pub use attention::Attention;
+pub use attention_grad::AttentionGrad;
 pub use binary::{Binary, power};
 pub use cast::{Cast, cast_to};
 pub use cat::Cat;
@@ -103,6 +114,8 @@ pub use expand::Expand;
 pub use gather::Gather;
 pub use log_sum_exp::LogSumExp;
 pub use matmul::MatMul;
+pub use normalize::{Normalize, Over};
+pub use normalize_grad::NormalizeGrad;
 pub use one_hot::OneHot;
 pub use pad::{Pad, PadMode};
 pub use permute::Permute;
@@ -163,6 +176,9 @@ macro_rules! ops {
             }
             fn is_view(&self, inputs: &[&Type]) -> bool {
                 match self { $(Op::$name(op) => op.is_view(inputs),)* }
+            }
+            fn overwrites(&self, input: usize, inputs: &[&Type], output: &Type) -> bool {
+                match self { $(Op::$name(op) => op.overwrites(input, inputs, output),)* }
             }
             fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim) {
                 match self { $(Op::$name(op) => op.map_dims(f),)* }
@@ -283,6 +299,15 @@ ops! {
     Softmax,
     /// Log-softmax along an axis.
     LogSoftmax,
+    // What the optimizer fuses.
+    /// Group, layer or root-mean-square normalisation.
+    Normalize,
+    /// Its gradients.
+    NormalizeGrad,
+    /// Scaled dot-product attention.
+    Attention,
+    /// Its gradients.
+    AttentionGrad,
 }
 
 /// Every operation as the language calls it, in alphabetical order of families.
