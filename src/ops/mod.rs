@@ -14,6 +14,7 @@ pub mod primitive;
 pub mod resize;
 pub mod structure;
 
+mod after;
 mod arange;
 mod arg_reduce;
 pub mod arg_sort;
@@ -22,9 +23,11 @@ mod attention_grad;
 mod binary;
 mod cast;
 pub mod cat;
+mod checkpoint;
 mod compare;
 mod composed;
 mod conv;
+mod conv_fused;
 mod conv_transpose;
 mod conv_weight_grad;
 mod copies;
@@ -32,6 +35,7 @@ mod cpu;
 mod cumulative;
 mod dim_value;
 mod einsum;
+mod elementwise;
 pub mod expand;
 mod fold;
 pub mod gather;
@@ -86,6 +90,7 @@ pub use error::OpError;
 pub use primitive::{Emit, EvalContext, GradContext, NodeId, Primitive};
 pub use structure::{Column, Const, Input, Loop, LoopInput, Parameter, Project, Table};
 
+pub use after::After;
 pub use arange::Arange;
 pub use arg_reduce::{ArgReduce, ArgReduceKind};
 pub use arg_sort::ArgSort;
@@ -94,14 +99,17 @@ pub use attention_grad::AttentionGrad;
 pub use binary::{Binary, power};
 pub use cast::{Cast, cast_to};
 pub use cat::Cat;
+pub use checkpoint::Checkpoint;
 pub use compare::{Compare, CompareKind, Logical};
 pub use conv::Conv;
+pub use conv_fused::ConvFused;
 pub use conv_spec::ConvSpec;
 pub use conv_transpose::ConvTranspose;
 pub use conv_weight_grad::ConvWeightGrad;
 pub use cumulative::{Cumulative, CumulativeKind, LinearScan};
 pub use dim_value::{DimValue, dim_value};
 pub use einsum::einsum;
+pub use elementwise::{Elementwise, Step};
 pub use expand::Expand;
 pub use gather::Gather;
 pub use log_sum_exp::LogSumExp;
@@ -202,11 +210,15 @@ ops! {
     Unary,
     /// A function of two elements, broadcast.
     Binary,
+    /// Several of them, one after the other.
+    Elementwise,
     // Products, convolutions, windows.
     /// Matrix product.
     MatMul,
     /// Convolution.
     Conv,
+    /// Convolution with a bias and a residual.
+    ConvFused,
     /// Transposed convolution.
     ConvTranspose,
     /// Gradient of a convolution's weight.
@@ -266,6 +278,10 @@ ops! {
     Cast,
     /// The identity without a gradient.
     StopGrad,
+    /// The identity at the end of what the backward pass computes again.
+    Checkpoint,
+    /// The identity, after another value is known.
+    After,
     /// An open dimension as a number.
     DimValue,
     // Reductions and walks along axes.

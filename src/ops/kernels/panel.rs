@@ -1,6 +1,6 @@
 //! Products of a matrix where it lies with one panel, without packing rows: what attention is made of.
 
-use super::tile::{Isa, Real, Tile};
+use super::tile::{Isa, ROWS, Real, Tile};
 
 /// `c (+)= a · b`: a is `rows` × `k` at these steps between rows and columns, b a panel of `k` rows of
 /// `T::PANEL` elements, c `rows` rows of `T::PANEL` elements that lie `c_row` apart. Every element is a chain
@@ -25,19 +25,20 @@ pub(super) fn multiply_panel<T: Real>(
     assert!(b.len() >= k * T::PANEL);
     assert!(c.len() >= (rows - 1) * c_row + T::PANEL);
     let isa = Isa::detect();
+    // A panel is one vector or two, side by side.
+    let lanes = isa.lanes::<T>();
+    let vectors = T::PANEL / lanes;
+    let panel = [b.as_ptr(), b[(vectors - 1) * lanes..].as_ptr()];
     let mut i = 0;
     while i < rows {
-        let height = match rows - i {
-            8.. => 8,
-            4..8 => 4,
-            2..4 => 2,
-            _ => 1,
-        };
+        let height = (rows - i).min(ROWS);
         let tile = Tile {
             k,
             a: a[i * a_steps.0..].as_ptr(),
             a_steps,
-            b: b.as_ptr(),
+            b: panel,
+            b_rows: std::ptr::null(),
+            vectors,
             c: c[i * c_row..].as_mut_ptr(),
             c_row,
             add,
