@@ -64,18 +64,25 @@ impl Buffer {
     }
 }
 
-#[inline(always)]
-fn map1<A: Copy, U>(a: &[A], out: &mut [U], f: impl Fn(A) -> U) {
-    for (o, x) in out.iter_mut().zip(a) {
-        *o = f(*x);
-    }
+/// A loop over one operand. Written out, not given a function: what is called in it is inlined always, and
+/// the loop becomes vector instructions.
+macro_rules! map1 {
+    ($x:expr, $out:expr, |$v:ident| $body:expr) => {
+        for (o, x) in $out.iter_mut().zip($x) {
+            let $v = *x;
+            *o = $body;
+        }
+    };
 }
 
-#[inline(always)]
-fn map2<A: Copy, B: Copy, U>(a: &[A], b: &[B], out: &mut [U], f: impl Fn(A, B) -> U) {
-    for ((o, x), y) in out.iter_mut().zip(a).zip(b) {
-        *o = f(*x, *y);
-    }
+/// A loop over two.
+macro_rules! map2 {
+    ($x:expr, $y:expr, $out:expr, |$v:ident, $w:ident| $body:expr) => {
+        for ((o, x), y) in $out.iter_mut().zip($x).zip($y) {
+            let ($v, $w) = (*x, *y);
+            *o = $body;
+        }
+    };
 }
 
 #[inline(always)]
@@ -91,31 +98,31 @@ macro_rules! float {
         #[inline(always)]
         fn $unary(op: Unary, x: &[$t], out: &mut [$t]) -> bool {
             match op {
-                Unary::Neg => map1(x, out, |v| -v),
-                Unary::Exp => map1(x, out, $f::exp),
-                Unary::Expm1 => map1(x, out, $f::expm1),
-                Unary::Log => map1(x, out, $f::log),
-                Unary::Log1p => map1(x, out, $f::log1p),
-                Unary::Sqrt => map1(x, out, |v| v.sqrt()),
-                Unary::Square => map1(x, out, |v| v * v),
-                Unary::Reciprocal => map1(x, out, |v| 1.0 / v),
-                Unary::Abs => map1(x, out, |v| v.abs()),
-                Unary::Sign => map1(x, out, $f::sign),
-                Unary::Floor => map1(x, out, |v| v.floor()),
-                Unary::Ceil => map1(x, out, |v| v.ceil()),
-                Unary::Round => map1(x, out, |v| v.round_ties_even()),
+                Unary::Neg => map1!(x, out, |v| -v),
+                Unary::Exp => map1!(x, out, |v| $f::exp(v)),
+                Unary::Expm1 => map1!(x, out, |v| $f::expm1(v)),
+                Unary::Log => map1!(x, out, |v| $f::log(v)),
+                Unary::Log1p => map1!(x, out, |v| $f::log1p(v)),
+                Unary::Sqrt => map1!(x, out, |v| v.sqrt()),
+                Unary::Square => map1!(x, out, |v| v * v),
+                Unary::Reciprocal => map1!(x, out, |v| 1.0 / v),
+                Unary::Abs => map1!(x, out, |v| v.abs()),
+                Unary::Sign => map1!(x, out, |v| $f::sign(v)),
+                Unary::Floor => map1!(x, out, |v| v.floor()),
+                Unary::Ceil => map1!(x, out, |v| v.ceil()),
+                Unary::Round => map1!(x, out, |v| v.round_ties_even()),
                 Unary::Sin | Unary::Cos | Unary::Tan => return false,
-                Unary::Tanh => map1(x, out, $f::tanh),
-                Unary::Sigmoid => map1(x, out, $f::sigmoid),
-                Unary::Erf => map1(x, out, $f::erf),
-                Unary::Relu => map1(x, out, $f::relu),
-                Unary::Silu => map1(x, out, $f::silu),
-                Unary::Gelu => map1(x, out, $f::gelu),
-                Unary::GeluTanh => map1(x, out, $f::gelu_tanh),
-                Unary::Softplus => map1(x, out, $f::softplus),
-                Unary::SiluSlope => map1(x, out, $f::silu_slope),
-                Unary::GeluSlope => map1(x, out, $f::gelu_slope),
-                Unary::GeluTanhSlope => map1(x, out, $f::gelu_tanh_slope),
+                Unary::Tanh => map1!(x, out, |v| $f::tanh(v)),
+                Unary::Sigmoid => map1!(x, out, |v| $f::sigmoid(v)),
+                Unary::Erf => map1!(x, out, |v| $f::erf(v)),
+                Unary::Relu => map1!(x, out, |v| $f::relu(v)),
+                Unary::Silu => map1!(x, out, |v| $f::silu(v)),
+                Unary::Gelu => map1!(x, out, |v| $f::gelu(v)),
+                Unary::GeluTanh => map1!(x, out, |v| $f::gelu_tanh(v)),
+                Unary::Softplus => map1!(x, out, |v| $f::softplus(v)),
+                Unary::SiluSlope => map1!(x, out, |v| $f::silu_slope(v)),
+                Unary::GeluSlope => map1!(x, out, |v| $f::gelu_slope(v)),
+                Unary::GeluTanhSlope => map1!(x, out, |v| $f::gelu_tanh_slope(v)),
                 Unary::IsFinite | Unary::Not => return false,
             }
             true
@@ -124,15 +131,15 @@ macro_rules! float {
         #[inline(always)]
         fn $binary(op: Binary, a: &[$t], b: &[$t], out: &mut [$t]) {
             match op {
-                Binary::Add => map2(a, b, out, |x, y| x + y),
-                Binary::Sub => map2(a, b, out, |x, y| x - y),
-                Binary::Mul => map2(a, b, out, |x, y| x * y),
-                Binary::Div => map2(a, b, out, |x, y| x / y),
-                Binary::Pow => map2(a, b, out, $f::pow),
-                Binary::Min => map2(a, b, out, $f::min),
-                Binary::Max => map2(a, b, out, $f::max),
-                Binary::FloorDiv => map2(a, b, out, $f::floor_div),
-                Binary::Rem => map2(a, b, out, $f::rem),
+                Binary::Add => map2!(a, b, out, |x, y| x + y),
+                Binary::Sub => map2!(a, b, out, |x, y| x - y),
+                Binary::Mul => map2!(a, b, out, |x, y| x * y),
+                Binary::Div => map2!(a, b, out, |x, y| x / y),
+                Binary::Pow => map2!(a, b, out, |x, y| $f::pow(x, y)),
+                Binary::Min => map2!(a, b, out, |x, y| $f::min(x, y)),
+                Binary::Max => map2!(a, b, out, |x, y| $f::max(x, y)),
+                Binary::FloorDiv => map2!(a, b, out, |x, y| $f::floor_div(x, y)),
+                Binary::Rem => map2!(a, b, out, |x, y| $f::rem(x, y)),
             }
         }
     };
@@ -145,41 +152,39 @@ float!(f64, double, unary_double, binary_double);
 #[inline(always)]
 fn circle_double(op: Unary, x: &[f64], out: &mut [f64]) {
     match op {
-        Unary::Cos => map1(x, out, f64::cos),
-        Unary::Tan => map1(x, out, f64::tan),
-        _ => map1(x, out, f64::sin),
+        Unary::Cos => map1!(x, out, |v| v.cos()),
+        Unary::Tan => map1!(x, out, |v| v.tan()),
+        _ => map1!(x, out, |v| v.sin()),
     }
 }
 
 /// By polynomials, but for numbers so large that these know too little of π.
 #[inline(always)]
 fn circle_single(op: Unary, x: &[f32], out: &mut [f32]) {
+    let far = x.iter().any(|v| v.abs() >= circle::LIMIT);
     match op {
-        Unary::Cos => by_range(x, out, circle::cos, f64::cos),
-        Unary::Tan => by_range(x, out, circle::tan, f64::tan),
-        _ => by_range(x, out, circle::sin, f64::sin),
+        Unary::Cos if far => map1!(x, out, |v| exact(v, circle::cos(v), f64::cos)),
+        Unary::Tan if far => map1!(x, out, |v| exact(v, circle::tan(v), f64::tan)),
+        _ if far => map1!(x, out, |v| exact(v, circle::sin(v), f64::sin)),
+        Unary::Cos => map1!(x, out, |v| circle::cos(v)),
+        Unary::Tan => map1!(x, out, |v| circle::tan(v)),
+        _ => map1!(x, out, |v| circle::sin(v)),
     }
 }
 
-#[inline(always)]
-fn by_range(x: &[f32], out: &mut [f32], small: impl Fn(f32) -> f32, large: impl Fn(f64) -> f64) {
-    let far = |v: f32| v.abs() >= circle::LIMIT;
-    if x.iter().any(|v| far(*v)) {
-        map1(x, out, |v| if far(v) { large(f64::from(v)) as f32 } else { small(v) });
-    } else {
-        map1(x, out, small);
-    }
+fn exact(x: f32, small: f32, large: fn(f64) -> f64) -> f32 {
+    if x.abs() >= circle::LIMIT { large(f64::from(x)) as f32 } else { small }
 }
 
 #[inline(always)]
 fn compare<T: Copy + PartialOrd>(kind: CompareKind, a: &[T], b: &[T], out: &mut [u8]) {
     match kind {
-        CompareKind::Eq => map2(a, b, out, |x, y| u8::from(x == y)),
-        CompareKind::Ne => map2(a, b, out, |x, y| u8::from(x != y)),
-        CompareKind::Lt => map2(a, b, out, |x, y| u8::from(x < y)),
-        CompareKind::Le => map2(a, b, out, |x, y| u8::from(x <= y)),
-        CompareKind::Gt => map2(a, b, out, |x, y| u8::from(x > y)),
-        CompareKind::Ge => map2(a, b, out, |x, y| u8::from(x >= y)),
+        CompareKind::Eq => map2!(a, b, out, |x, y| u8::from(x == y)),
+        CompareKind::Ne => map2!(a, b, out, |x, y| u8::from(x != y)),
+        CompareKind::Lt => map2!(a, b, out, |x, y| u8::from(x < y)),
+        CompareKind::Le => map2!(a, b, out, |x, y| u8::from(x <= y)),
+        CompareKind::Gt => map2!(a, b, out, |x, y| u8::from(x > y)),
+        CompareKind::Ge => map2!(a, b, out, |x, y| u8::from(x >= y)),
     }
 }
 
@@ -204,12 +209,12 @@ fn step(op: &Op, args: [Option<View<'_>>; 3], out: &mut Buffer) -> bool {
         (Op::Unary(op), [Some(F32(x)), ..], Buffer::F32(o)) => return unary_single(*op, x, o),
         (Op::Unary(op), [Some(F64(x)), ..], Buffer::F64(o)) => return unary_double(*op, x, o),
         (Op::Unary(Unary::IsFinite), [Some(F32(x)), ..], Buffer::U8(o)) => {
-            map1(x, o, |v| u8::from(v.is_finite()));
+            map1!(x, o, |v| u8::from(v.is_finite()));
         }
         (Op::Unary(Unary::IsFinite), [Some(F64(x)), ..], Buffer::U8(o)) => {
-            map1(x, o, |v| u8::from(v.is_finite()));
+            map1!(x, o, |v| u8::from(v.is_finite()));
         }
-        (Op::Unary(Unary::Not), [Some(U8(x)), ..], Buffer::U8(o)) => map1(x, o, |v| u8::from(v == 0)),
+        (Op::Unary(Unary::Not), [Some(U8(x)), ..], Buffer::U8(o)) => map1!(x, o, |v| u8::from(v == 0)),
         (Op::Binary(op), [Some(F32(a)), Some(F32(b)), _], Buffer::F32(o)) => binary_single(*op, a, b, o),
         (Op::Binary(op), [Some(F64(a)), Some(F64(b)), _], Buffer::F64(o)) => binary_double(*op, a, b, o),
         (Op::Compare(c), [Some(F32(a)), Some(F32(b)), _], Buffer::U8(o)) => compare(c.kind, a, b, o),
@@ -217,28 +222,28 @@ fn step(op: &Op, args: [Option<View<'_>>; 3], out: &mut Buffer) -> bool {
         (Op::Compare(c), [Some(U8(a)), Some(U8(b)), _], Buffer::U8(o)) => compare(c.kind, a, b, o),
         (Op::Compare(c), [Some(I64(a)), Some(I64(b)), _], Buffer::U8(o)) => compare(c.kind, a, b, o),
         (Op::Logical(Logical::And), [Some(U8(a)), Some(U8(b)), _], Buffer::U8(o)) => {
-            map2(a, b, o, |x, y| x & y);
+            map2!(a, b, o, |x, y| x & y);
         }
         (Op::Logical(Logical::Or), [Some(U8(a)), Some(U8(b)), _], Buffer::U8(o)) => {
-            map2(a, b, o, |x, y| x | y);
+            map2!(a, b, o, |x, y| x | y);
         }
         (Op::Where(_), [Some(U8(c)), Some(F32(a)), Some(F32(b))], Buffer::F32(o)) => select(c, a, b, o),
         (Op::Where(_), [Some(U8(c)), Some(F64(a)), Some(F64(b))], Buffer::F64(o)) => select(c, a, b, o),
         (Op::Where(_), [Some(U8(c)), Some(U8(a)), Some(U8(b))], Buffer::U8(o)) => select(c, a, b, o),
         (Op::Where(_), [Some(U8(c)), Some(I64(a)), Some(I64(b))], Buffer::I64(o)) => select(c, a, b, o),
-        (Op::Cast(_), [Some(F32(x)), ..], Buffer::F32(o)) => map1(x, o, |v| v),
-        (Op::Cast(_), [Some(F64(x)), ..], Buffer::F32(o)) => map1(x, o, |v| v as f32),
-        (Op::Cast(_), [Some(U8(x)), ..], Buffer::F32(o)) => map1(x, o, f32::from),
-        (Op::Cast(_), [Some(I64(x)), ..], Buffer::F32(o)) => map1(x, o, |v| v as f32),
-        (Op::Cast(_), [Some(F32(x)), ..], Buffer::F64(o)) => map1(x, o, f64::from),
-        (Op::Cast(_), [Some(F64(x)), ..], Buffer::F64(o)) => map1(x, o, |v| v),
-        (Op::Cast(_), [Some(U8(x)), ..], Buffer::F64(o)) => map1(x, o, f64::from),
-        (Op::Cast(_), [Some(I64(x)), ..], Buffer::F64(o)) => map1(x, o, |v| v as f64),
+        (Op::Cast(_), [Some(F32(x)), ..], Buffer::F32(o)) => map1!(x, o, |v| v),
+        (Op::Cast(_), [Some(F64(x)), ..], Buffer::F32(o)) => map1!(x, o, |v| v as f32),
+        (Op::Cast(_), [Some(U8(x)), ..], Buffer::F32(o)) => map1!(x, o, |v| f32::from(v)),
+        (Op::Cast(_), [Some(I64(x)), ..], Buffer::F32(o)) => map1!(x, o, |v| v as f32),
+        (Op::Cast(_), [Some(F32(x)), ..], Buffer::F64(o)) => map1!(x, o, |v| f64::from(v)),
+        (Op::Cast(_), [Some(F64(x)), ..], Buffer::F64(o)) => map1!(x, o, |v| v),
+        (Op::Cast(_), [Some(U8(x)), ..], Buffer::F64(o)) => map1!(x, o, |v| f64::from(v)),
+        (Op::Cast(_), [Some(I64(x)), ..], Buffer::F64(o)) => map1!(x, o, |v| v as f64),
         // The only bytes that a conversion gives are truth values.
-        (Op::Cast(_), [Some(F32(x)), ..], Buffer::U8(o)) => map1(x, o, |v| u8::from(v != 0.0)),
-        (Op::Cast(_), [Some(F64(x)), ..], Buffer::U8(o)) => map1(x, o, |v| u8::from(v != 0.0)),
-        (Op::Cast(_), [Some(U8(x)), ..], Buffer::U8(o)) => map1(x, o, |v| u8::from(v != 0)),
-        (Op::Cast(_), [Some(I64(x)), ..], Buffer::U8(o)) => map1(x, o, |v| u8::from(v != 0)),
+        (Op::Cast(_), [Some(F32(x)), ..], Buffer::U8(o)) => map1!(x, o, |v| u8::from(v != 0.0)),
+        (Op::Cast(_), [Some(F64(x)), ..], Buffer::U8(o)) => map1!(x, o, |v| u8::from(v != 0.0)),
+        (Op::Cast(_), [Some(U8(x)), ..], Buffer::U8(o)) => map1!(x, o, |v| u8::from(v != 0)),
+        (Op::Cast(_), [Some(I64(x)), ..], Buffer::U8(o)) => map1!(x, o, |v| u8::from(v != 0)),
         _ => return false,
     }
     true
