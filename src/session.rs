@@ -31,6 +31,8 @@ pub struct RunSettings {
     pub rng: Rng,
     /// The folder of the data sets.
     pub data: Option<PathBuf>,
+    /// The optimizer's passes.
+    pub passes: crate::optimize::Options,
 }
 
 impl Default for RunSettings {
@@ -42,6 +44,7 @@ impl Default for RunSettings {
             only: None,
             rng: Rng::Philox,
             data: None,
+            passes: crate::optimize::Options::default(),
         }
     }
 }
@@ -154,7 +157,7 @@ impl Session {
         given: Given,
         watcher: &mut dyn Watcher,
     ) -> Result<RunResult, Option<Diagnostic>> {
-        let mut graph = crate::optimize::optimize(&entry.graph, &crate::optimize::Options::default());
+        let mut graph = crate::optimize::optimize(&entry.graph, &self.settings.passes);
         let mut inputs: HashMap<String, Tensor> = HashMap::new();
         let batch = batch_names(entry, &mut graph);
         for p in &entry.params {

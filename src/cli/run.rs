@@ -271,6 +271,7 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         only: common.only,
         rng: if common.rng == "torch" { Rng::Torch } else { Rng::Philox },
         data: common.options.data.clone(),
+        passes: common.options.passes().map_err(wrong)?,
     };
     // A run may take hours; what it cannot write is said before.
     if let Some(out) = &common.output {

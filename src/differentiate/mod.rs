@@ -7,12 +7,16 @@
 //! a second loop (see `loops.rs`).
 
 mod flow;
+mod fused;
 mod loops;
+mod recompute;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_fused;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::diagnostic::codes;
@@ -22,6 +26,7 @@ use crate::shape::Type;
 use crate::source::Span;
 
 use flow::Flow;
+use recompute::Again;
 
 /// An operation between the loss and what it is differentiated by refused, and where that operation is.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +101,12 @@ struct Walk {
     grads: HashMap<NodeId, NodeId>,
     /// For a loop: the adjoints of its outputs.
     loops: HashMap<NodeId, Vec<Option<NodeId>>>,
+    /// Values that are computed again.
+    again: Again,
+    /// Those of the nodes between that read a node.
+    users: Vec<Vec<NodeId>>,
+    /// What one differentiates by, and the seeds.
+    wanted: HashSet<NodeId>,
 }
 
 impl Walk {
@@ -104,7 +115,20 @@ impl Walk {
         let ends: Vec<NodeId> = seeds.iter().map(|(y, _)| *y).collect();
         let back = flow.backward(builder.region, &ends);
         let between = flow.forward(builder.region, wrt, &back);
-        Walk { between, grads: HashMap::new(), loops: HashMap::new() }
+        let mut users = vec![Vec::new(); between.len()];
+        for id in (0..between.len()).filter(|i| between[*i]).map(NodeId::new) {
+            for input in &builder.graph.regions[builder.region].dag[id].inputs {
+                users[input.index()].push(id);
+            }
+        }
+        Walk {
+            between,
+            grads: HashMap::new(),
+            loops: HashMap::new(),
+            again: Again::default(),
+            users,
+            wanted: wrt.iter().chain(&ends).copied().collect(),
+        }
     }
 
     fn run(
@@ -147,15 +171,24 @@ impl Walk {
             Op::Loop(l) => match self.loops.remove(&id) {
                 Some(mut outs) => {
                     outs.resize(l.outputs.len(), None);
-                    let grads = loops::pullback(builder, &l, &inputs, &outs, &active)?;
+                    let values = self.again.all(&inputs);
+                    let grads = loops::pullback(builder, &l, &values, &outs, &active)?;
                     self.add_all(builder, "loop", &inputs, grads, &active)
                 }
                 None => Ok(()),
             },
             op => {
                 let Some(g) = self.grads.get(&id).copied() else { return Ok(()) };
+                if let Op::Checkpoint(_) = op {
+                    self.recompute(builder, id, g)?;
+                }
+                if let Some(found) = self.composition(builder, id) {
+                    return self.visit_composition(builder, id, g, &found);
+                }
                 let grads = {
-                    let mut cx = GradContext { to: builder, inputs: &inputs, output: id, grad: g };
+                    let values = self.again.all(&inputs);
+                    let output = self.again.of(id);
+                    let mut cx = GradContext { to: builder, inputs: &values, output, grad: g };
                     op.grad(&mut cx)
                 };
                 let grads = grads.map_err(|e| refusal(builder, &op, e))?;

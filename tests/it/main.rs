@@ -1,6 +1,7 @@
 //! Integration tests, in one binary. One module per area.
 
 mod bounds;
+mod checkpoint;
 mod cli;
 mod commands;
 mod docs;
