@@ -79,7 +79,7 @@ struct Task {
 }
 
 /// Cuts rows between tiles into pieces of about `size`: (first row, rows).
-fn row_pieces(m: usize, size: usize) -> Vec<(usize, usize)> {
+pub(super) fn row_pieces(m: usize, size: usize) -> Vec<(usize, usize)> {
     let all: Vec<(usize, usize)> = tiles(m).collect();
     all.chunks((size / ROWS).max(1)).map(|c| (c[0].0, c.iter().map(|t| t.1).sum())).collect()
 }
@@ -262,7 +262,7 @@ impl<T: Real> Added<'_, T> {
     pub(super) const NONE: Self = Added { bias: None, residual: None };
 
     /// Adds what belongs to a channel's elements, the first of which is element `at` of the output.
-    fn add(&self, channel: usize, at: usize, out: &mut [T]) {
+    pub(super) fn add(&self, channel: usize, at: usize, out: &mut [T]) {
         let residual = self.residual.map(|r| &r[at..at + out.len()]);
         match (self.bias.map(|b| b[channel]), residual) {
             (Some(b), Some(r)) => out.iter_mut().zip(r).for_each(|(o, r)| *o = *o + b + *r),
