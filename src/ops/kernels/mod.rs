@@ -5,18 +5,29 @@
 //! shape of the whole product. Here every output element is a sum over `k` in one fixed order (see
 //! [`gemm`]). Elsewhere the operations are composed of candle's own ([`device`]).
 
+mod attention;
+mod attention_grad;
 mod blocked;
 mod conv;
 mod conv_weight;
 mod cpu;
 mod device;
+mod device_fused;
+mod fused;
 mod gemm;
+mod norm;
+mod panel;
 mod planes;
 mod product;
 mod strip;
 mod tile;
 
 use candle_core::{Device, Result, Tensor};
+
+pub(super) use self::fused::{
+    attention, attention_grad, attention_grad_scratch_bytes, attention_scratch_bytes, normalize,
+    normalize_grad, normalize_grad_scratch_bytes,
+};
 
 use self::cpu::{Element, Kernel, apply};
 use self::gemm::Target;
