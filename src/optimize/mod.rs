@@ -9,6 +9,7 @@ mod elementwise_chains;
 mod hoist;
 mod merge_loops;
 mod rewrite;
+mod winograd;
 
 #[cfg(test)]
 mod property;
@@ -26,6 +27,7 @@ pub use dead_code::dead_code;
 pub use elementwise_chains::elementwise_chains;
 pub use hoist::hoist;
 pub use merge_loops::merge_loops;
+pub use winograd::winograd;
 
 use crate::graph::{Graph, Region};
 
@@ -60,6 +62,7 @@ pub const PASSES: &[Pass] = &[
     simplify("hoist", "loop-invariant code leaves its loop", hoist),
     simplify("dead_code", "what nobody needs goes", dead_code),
     fuse("elementwise_chains", "elementwise operations in one walk over memory", elementwise_chains),
+    fuse("winograd", "3×3 convolutions by minimal filtering, in inference", winograd),
 ];
 
 const fn simplify(name: &'static str, doc: &'static str, run: fn(&Graph) -> Graph) -> Pass {

@@ -117,7 +117,11 @@ impl<T: Real> Pass<'_, T> {
     /// Computes the pass. `y` is `[n, groups · rows, height, width]`.
     fn run(&self, x: Images<'_, T>, y: Target<T>, size: [usize; 2]) {
         let image_len = x.channels * x.size[0] * x.size[1];
-        if image_len == 0 || self.windows.pixels() == 0 {
+        if image_len == 0 {
+            // SAFETY: the output is alive, and there are no tasks.
+            return unsafe { y.clear(y.len()) };
+        }
+        if self.windows.pixels() == 0 {
             return;
         }
         let tasks = self.tasks(x.data.len() / image_len);
@@ -162,7 +166,7 @@ impl<T: Real> Pass<'_, T> {
         let depth = self.depth();
         if depth == 0 {
             // SAFETY: as below.
-            (0..height).for_each(|r| unsafe { c.from(r * c.row).slice(n) }.fill(T::ZERO));
+            (0..height).for_each(|r| unsafe { c.from(r * c.row).clear(n) });
         }
         let lanes = Isa::detect().lanes::<T>();
         // Vectors of pixels that lie in one row of an image are neighbours in the strip as well.
@@ -237,13 +241,15 @@ impl<T: Real> Pass<'_, T> {
                 let values = &values[q - q0..][..len];
                 if whole {
                     // SAFETY: as above: this task's pixels and channels.
-                    let out = unsafe { y.from(at).slice(len) };
-                    out.copy_from_slice(values);
+                    let out = unsafe {
+                        y.from(at).copy(values);
+                        y.from(at).slice(len)
+                    };
                     self.added.add(first_channel + r, at, out);
                 } else {
-                    for (offset, value) in values.iter().enumerate() {
+                    for offset in 0..len {
                         // SAFETY: as above: this task's pixels and channels.
-                        unsafe { y.from(at + offset * self.step[1]).slice(1)[0] = *value };
+                        unsafe { y.from(at + offset * self.step[1]).copy(&values[offset..=offset]) };
                     }
                 }
                 q += len;

@@ -99,7 +99,12 @@ macro_rules! with_lanes {
         if super::tile::Isa::detect() != super::tile::Isa::Portable {
             type $L = super::lanes::Avx;
             // SAFETY: every instruction set but the portable one has AVX2.
-            unsafe { super::lanes::compiled_for_avx2(#[inline(always)] || $body) }
+            unsafe {
+                super::lanes::compiled_for_avx2(
+                    #[inline(always)]
+                    || $body,
+                )
+            }
         } else {
             type $L = [f32; super::lanes::WIDTH];
             $body

@@ -21,7 +21,7 @@ const OUT: usize = 4;
 const IN: usize = OUT + 2;
 
 /// Numbers of a transformed tile.
-const POINTS: usize = IN * IN;
+pub(super) const POINTS: usize = IN * IN;
 
 const PANEL: usize = f32::PANEL;
 
@@ -89,6 +89,7 @@ fn output<L: Lanes>(m: [L; IN]) -> [L; OUT] {
 /// The weights `[output, channel, 3, 3]` transformed: `[point, block of channels]`, each as
 /// [`pack_left`](super::gemm::pack_left) writes it.
 pub(super) fn transform_weights(weight: &[f32], channels: usize, outputs: usize) -> Vec<f32> {
+    // Zeros between the points as well.
     let mut out = vec![0.0; weights_len(channels, outputs)];
     let all: Vec<(usize, usize)> = tiles(outputs).collect();
     let point = apart(channels * outputs);
@@ -214,9 +215,9 @@ impl Winograd<'_> {
     fn blocks(&self, images: usize, tiles: usize, channels: usize, all: usize) -> Vec<(usize, usize)> {
         let most = self.task_tiles(channels, all);
         match tiles >= most {
-            true => (0..images)
-                .flat_map(|i| pieces(tiles, most).map(move |(t, n)| (i * tiles + t, n)))
-                .collect(),
+            true => {
+                (0..images).flat_map(|i| pieces(tiles, most).map(move |(t, n)| (i * tiles + t, n))).collect()
+            }
             false => pieces(images, most / tiles).map(|(i, n)| (i * tiles, n * tiles)).collect(),
         }
     }
@@ -310,8 +311,10 @@ impl Winograd<'_> {
                         let channel = row + o;
                         let at = ((row_of.image * self.outputs + channel) * h + i + r) * w + j;
                         // SAFETY: this task's tiles and channels of y, which outlives it.
-                        let target = unsafe { y.from(at).slice(len) };
-                        target.copy_from_slice(&values[row_of.lane * OUT..][..len]);
+                        let target = unsafe {
+                            y.from(at).copy(&values[row_of.lane * OUT..][..len]);
+                            y.from(at).slice(len)
+                        };
                         self.added.add(channel, at, target);
                     }
                 }
@@ -322,12 +325,7 @@ impl Winograd<'_> {
 
 /// Transforms up to [`WIDTH`] tiles of a channel, whose elements lie at `offsets[element] + at[tile]`.
 #[inline]
-fn transform_tile(
-    data: &[f32],
-    offsets: &[usize; POINTS],
-    at: &[u32],
-    points: &mut [[f32; WIDTH]; POINTS],
-) {
+fn transform_tile(data: &[f32], offsets: &[usize; POINTS], at: &[u32], points: &mut [[f32; WIDTH]; POINTS]) {
     let base = at[0] as usize;
     let together = at.len() == WIDTH && at.iter().enumerate().all(|(i, a)| *a as usize == base + i);
     let mut copy = [[0.0; WIDTH]; POINTS];
