@@ -5,7 +5,7 @@ use super::*;
 use crate::graph::{Builder, Named, NodeId, Region, text};
 use crate::ops::{
     Binary, Cast, Column, Compare, CompareKind, Conv, ConvSpec, Emit, Loop, LoopInput, MatMul, Op, Pad,
-    PadMode, Parameter, Project, Reduce, ReduceKind, Reshape, Softmax, Unary, Where,
+    PadMode, Parameter, Primitive, Project, Reduce, ReduceKind, Reshape, Softmax, Unary, Where,
 };
 use crate::shape::DType;
 

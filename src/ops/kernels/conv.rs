@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::Window2;
+use super::depthwise::{Planes, WIDE};
 use super::gemm::{
     BLOCK, Columns, Left, Matrix, Right, Target, multiply_block, pack_left, panels, pieces, room, tiles,
 };
@@ -126,11 +127,31 @@ impl<T: Real> Pass<'_, T> {
         if self.windows.pixels() == 0 {
             return;
         }
+        let single = self.groups > 1 && (self.rows, self.channels) == (1, 1);
+        if single && (1..=BLOCK).contains(&self.depth()) && self.windows.lattice[1] >= WIDE {
+            return self.planes(x, y, size);
+        }
         let tasks = self.tasks(x.data.len() / image_len);
         if tasks.len() == 1 {
             return self.task(x, y, size, tasks[0], &mut Work::new());
         }
         tasks.par_iter().for_each_init(Work::new, |work, task| self.task(x, y, size, *task, work));
+    }
+
+    /// The pass of groups of one channel.
+    fn planes(&self, x: Images<'_, T>, y: Target<T>, size: [usize; 2]) {
+        let weights = match &self.weights {
+            Weights::Plain(weights) => weights,
+            Weights::Packed(weights) => &weights[..],
+        };
+        let planes = Planes { windows: &self.windows, weights, first: self.first, step: self.step };
+        let area = size[0] * size[1];
+        planes.run(x, y, size, |channel, at| {
+            if self.added.bias.is_some() || self.added.residual.is_some() {
+                // SAFETY: a plane that was written just now, by the task that says so.
+                self.added.add(channel, at, unsafe { y.from(at).slice(area) });
+            }
+        });
     }
 
     /// Whether the pass covers the whole output.

@@ -11,6 +11,7 @@ mod blocked;
 mod conv;
 mod conv_weight;
 mod cpu;
+mod depthwise;
 mod device;
 mod device_fused;
 mod fused;

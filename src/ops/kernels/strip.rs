@@ -106,12 +106,17 @@ impl<'a> Strip<'a> {
         channel * self.channel_len() + self.taps[tap]
     }
 
+    /// The offset of the first pixel of a row of the first image.
+    pub(super) fn row(&self, row: usize) -> usize {
+        row * self.windows.step[0] * self.row_len()
+    }
+
     /// Copies the images' elements. The buffer has more elements than the strip, for
     /// runs and vectors that reach beyond it.
     pub(super) fn fill<'b, T: Real>(&self, x: Images<'_, T>, buffer: &'b mut Vec<T>) -> &'b [T] {
         let channels = self.channels.1 - self.channels.0;
         let len = (self.images.1 - self.images.0) * channels * self.channel_len();
-        let beyond = CHUNK.max(T::PANEL);
+        let beyond = 2 * CHUNK;
         let strip = room(buffer, len + beyond);
         let ((top, _), (left, _)) = (self.windows.reach(0), self.windows.reach(1));
         let first = (self.first_row * self.windows.step[0]) as isize + top;
