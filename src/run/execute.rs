@@ -335,10 +335,14 @@ impl Run<'_> {
                 let all: Vec<&Tensor> = inputs.iter().collect();
                 let keep = region == 0 && matches!(op, Op::WinogradWeights(_));
                 let mut kept = if keep { on.kept() } else { None };
-                if let Some((weight, made)) = kept.as_ref().and_then(|kept| kept.get(&id))
-                    && weight.id() == inputs[0].id()
-                {
-                    return Ok(vec![made.clone()]);
+                if let Some(kept) = &mut kept {
+                    match kept.get(&id) {
+                        Some((weight, made)) if weight.id() == inputs[0].id() => {
+                            return Ok(vec![made.clone()]);
+                        }
+                        // Of another weight: it makes room.
+                        _ => kept.remove(&id).iter().for_each(|(_, made)| self.account.release(made)),
+                    }
                 }
                 let out = match (op, &mut self.torch) {
                     (Op::Random(random), Some(rng)) => fill_torch(random, &cx, rng),
@@ -347,9 +351,7 @@ impl Run<'_> {
                 let out = out.map_err(|e| failure(&on.graph, node, &all, &e))?;
                 if let Some(kept) = &mut kept {
                     self.account.hold(&out);
-                    if let Some((_, old)) = kept.insert(id, (inputs[0].clone(), out.clone())) {
-                        self.account.release(&old);
-                    }
+                    kept.insert(id, (inputs[0].clone(), out.clone()));
                 }
                 match misfit(&out, &node.ty) {
                     None => Ok(vec![out]),

@@ -241,7 +241,7 @@ pub(super) fn conv_weight_grad(spec: &ConvSpec, x: &Tensor, y: &Tensor) -> Resul
 pub(super) fn conv_scratch_bytes(weight: &Type, output: &Type) -> f64 {
     let size = output.dtype.size() as f64;
     let weights = crate::ops::primitive::elements(weight);
-    let rows = weight.shape.first().map_or(1, |d| d.eval_with(1)).min(256) as f64;
+    let rows = weight.shape.iter().take(2).map(|d| d.eval_with(1)).max().unwrap_or(1).min(1024) as f64;
     let task = 512.0 * (gemm::BLOCK as f64 + rows);
     (weights + task * rayon::current_num_threads() as f64) * size
 }
