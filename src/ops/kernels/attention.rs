@@ -141,6 +141,20 @@ impl<T: Element> Running<T> {
     #[inline(always)]
     pub(super) fn block(&mut self, scores: &mut [T]) -> &[T] {
         let lanes = T::PANEL;
+        self.factor[..lanes].copy_from_slice(&self.largest[..lanes]);
+        self.raise(scores);
+        for i in 0..lanes {
+            self.factor[i] = (self.factor[i] - self.largest[i]).exp_();
+            self.sum[i] *= self.factor[i];
+        }
+        self.exponentials(scores);
+        &self.factor[..lanes]
+    }
+
+    /// Takes the maximum of a block of scores.
+    #[inline(always)]
+    pub(super) fn raise(&mut self, scores: &[T]) {
+        let lanes = T::PANEL;
         // Of a fixed size, so that they become registers.
         let mut largest = [T::zero(); LANES];
         largest[..lanes].copy_from_slice(&self.largest[..lanes]);
@@ -149,7 +163,16 @@ impl<T: Element> Running<T> {
                 largest[i] = if line[i] > largest[i] { line[i] } else { largest[i] };
             }
         }
-        // A sum of its own for each block: sums of long rows stay accurate.
+        self.largest[..lanes].copy_from_slice(&largest[..lanes]);
+    }
+
+    /// Turns a block of scores into exponentials and adds them to the sums; a block has a sum of its own
+    /// first, so that those of long rows stay accurate.
+    #[inline(always)]
+    pub(super) fn exponentials(&mut self, scores: &mut [T]) {
+        let lanes = T::PANEL;
+        let mut largest = [T::zero(); LANES];
+        largest[..lanes].copy_from_slice(&self.largest[..lanes]);
         let mut total = [T::zero(); LANES];
         for line in scores.chunks_exact_mut(lanes) {
             for i in 0..lanes {
@@ -159,12 +182,7 @@ impl<T: Element> Running<T> {
                 total[i] += line[i];
             }
         }
-        for i in 0..lanes {
-            self.factor[i] = (self.largest[i] - largest[i]).exp_();
-            self.sum[i] = self.sum[i] * self.factor[i] + total[i];
-            self.largest[i] = largest[i];
-        }
-        &self.factor[..lanes]
+        self.sum.iter_mut().zip(total).for_each(|(s, t)| *s += t);
     }
 }
 
@@ -270,6 +288,6 @@ pub(super) fn attention(scale: f64, inputs: &[Tensor]) -> Result<Tensor> {
 /// Bytes of what the threads of the forward pass use.
 pub(super) fn scratch_bytes(inputs: &[&Type]) -> f64 {
     let width = |i: usize| inputs[i].shape.last().map_or(1, |d| d.eval_with(1)) as f64;
-    let each = 32.0 * (width(0) + width(2) + KEYS as f64 + 3.0);
+    let each = 16.0 * (width(0) + width(2) + KEYS as f64 + 3.0);
     each * inputs[0].dtype.size().max(4) as f64 * rayon::current_num_threads() as f64
 }

@@ -189,12 +189,13 @@ fn pass<T: Copy + Sync, A: Copy + Send + Sync>(
 /// One row, in interleaved lanes, of which at last half are merged with the other half until one is left.
 #[inline(always)]
 fn row<T: Copy, A: Copy>(x: &[T], init: A, lift: impl Fn(T) -> A, merge: impl Fn(A, A) -> A) -> A {
-    const LANES: usize = 32;
+    const LANES: usize = 16;
     let mut lanes = [init; LANES];
-    let (blocks, rest) = x.as_chunks::<LANES>();
+    let blocks = x.chunks_exact(LANES);
+    let rest = blocks.remainder();
     for block in blocks {
-        for i in 0..LANES {
-            lanes[i] = merge(lanes[i], lift(block[i]));
+        for (lane, v) in lanes.iter_mut().zip(block) {
+            *lane = merge(*lane, lift(*v));
         }
     }
     for (lane, v) in lanes.iter_mut().zip(rest) {

@@ -7,7 +7,7 @@ use candle_core::{D, DType, Result, Tensor, WithDType};
 use rayon::prelude::*;
 
 use crate::ops::cpu::{self, CHUNK, fresh, tensor, vectorised, widen, with_contiguous};
-use crate::ops::math::{Real, double, single};
+use crate::ops::math::Real;
 use crate::ops::{EvalContext, copies};
 
 /// What is computed of each row.
@@ -45,27 +45,18 @@ pub fn rows(cx: &EvalContext<'_>, x: &Tensor, kind: Kind) -> Result<Tensor> {
 /// A float whose rows can be walked.
 trait Row: WithDType + Real {
     const LOWEST: Self;
-    fn larger(a: Self, b: Self) -> Self;
 }
 
 impl Row for f32 {
     const LOWEST: f32 = f32::NEG_INFINITY;
-    #[inline(always)]
-    fn larger(a: f32, b: f32) -> f32 {
-        single::max(a, b)
-    }
 }
 
 impl Row for f64 {
     const LOWEST: f64 = f64::NEG_INFINITY;
-    #[inline(always)]
-    fn larger(a: f64, b: f64) -> f64 {
-        double::max(a, b)
-    }
 }
 
 /// Interleaved lanes of a row: an order of folding that depends on its length alone.
-const LANES: usize = 32;
+const LANES: usize = 16;
 
 /// Elements whose exponentials are held at one time; a whole number of lanes.
 const PIECE: usize = 512;
@@ -86,17 +77,20 @@ fn halved<A: Copy>(mut lanes: [A; LANES], merge: impl Fn(A, A) -> A) -> A {
 /// The shift of a row: its largest element, or 0 where that is infinite (∞ - ∞ is not a number).
 #[inline(always)]
 fn shift_of<T: Row>(x: &[T]) -> T {
+    // What is not a number is no larger and shows in its exponential.
+    let larger = |a: T, b: T| if b > a { b } else { a };
     let mut lanes = [T::LOWEST; LANES];
-    let (blocks, rest) = x.as_chunks::<LANES>();
+    let blocks = x.chunks_exact(LANES);
+    let rest = blocks.remainder();
     for block in blocks {
-        for i in 0..LANES {
-            lanes[i] = T::larger(lanes[i], block[i]);
+        for (lane, v) in lanes.iter_mut().zip(block) {
+            *lane = larger(*lane, *v);
         }
     }
     for (lane, v) in lanes.iter_mut().zip(rest) {
-        *lane = T::larger(*lane, *v);
+        *lane = larger(*lane, *v);
     }
-    let largest = halved(lanes, T::larger);
+    let largest = halved(lanes, larger);
     if largest == T::LOWEST { T::zero() } else { largest }
 }
 
@@ -111,9 +105,9 @@ fn exponentials<T: Row>(x: &[T], shift: T, scratch: &mut [T], sums: &mut [f64; L
         *v = (*v - shift).exp_();
     }
     let mut lanes = *sums;
-    for block in piece.as_chunks::<LANES>().0 {
-        for i in 0..LANES {
-            lanes[i] += block[i].wide();
+    for block in piece.chunks_exact(LANES) {
+        for (lane, v) in lanes.iter_mut().zip(block) {
+            *lane += v.wide();
         }
     }
     *sums = lanes;
