@@ -97,7 +97,9 @@ impl<T: Real> Pass<'_, T> {
             // Blocks of one image, so that results can be written in place; of vectors or else of whole rows.
             let width = self.windows.lattice[1];
             let unit = if width.is_multiple_of(T::PANEL) { T::PANEL } else { width };
-            let size = pixels.div_ceil(pixels.div_ceil(PIXELS)).next_multiple_of(unit);
+            // Strided windows look at more of the image, which has to stay in the cache.
+            let most = (PIXELS / (self.windows.step[0] * self.windows.step[1])).max(PIXELS / 4);
+            let size = pixels.div_ceil(pixels.div_ceil(most)).next_multiple_of(unit);
             (0..images).flat_map(|i| pieces(pixels, size).map(move |(q, n)| (i * pixels + q, n))).collect()
         } else {
             pieces(images, PIXELS / pixels.max(1)).map(|(i, n)| (i * pixels, n * pixels)).collect()
@@ -213,7 +215,8 @@ impl<T: Real> Pass<'_, T> {
                 let plane = x.size[0] * x.size[1];
                 let start = (q0 / pixels * x.channels + first) * plane + q0 % pixels;
                 let b = Matrix { data: &x.data[start..], row: plane, column: 1 };
-                for (left, width) in pieces(n, at_once) {
+                // Several panels at a time: rows of the image are pages apart.
+                for (left, width) in pieces(n, at_once.max(4 * T::PANEL)) {
                     let packed = room(&mut work.panels, panels::<T>(width) * k * T::PANEL);
                     b.pack(k0, k, left, width, packed);
                     multiply(Right::panels(packed), c.from(left), width);

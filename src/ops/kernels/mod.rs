@@ -251,7 +251,8 @@ pub(super) fn conv_weight_grad_scratch_bytes(groups: usize, y: &Type, output: &T
     let size = output.dtype.size() as f64;
     let weights = crate::ops::primitive::elements(output);
     let channels = output.shape.get(1).map_or(1, |d| d.eval_with(1).max(1) as usize);
-    let parts = conv_weight::parts(groups, channels, weights as usize) as f64;
+    let taps = (2..output.rank()).map(|axis| output.shape[axis].eval_with(1).max(1) as usize).product();
+    let parts = conv_weight::parts(groups, channels, taps, weights as usize) as f64;
     let outputs = y.shape.get(1).map_or(1, |d| d.eval_with(1)) as f64;
     let task = gemm::BLOCK as f64 * (64.0 + outputs);
     (weights * parts + task * rayon::current_num_threads() as f64) * size
