@@ -69,8 +69,14 @@ enum Command {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Check(a) => check::main(&a),
-        Command::Run(a) => run::main(&a),
-        Command::Train(a) => train::main(&a),
+        Command::Run(a) => {
+            crate::run::keep_freed_memory();
+            run::main(&a)
+        }
+        Command::Train(a) => {
+            crate::run::keep_freed_memory();
+            train::main(&a)
+        }
         Command::Graph(a) => graph::main(&a),
         Command::Fmt(a) => fmt::main(&a),
         Command::Explain(a) => explain::main(&a),

@@ -10,7 +10,7 @@ use super::{
 use crate::shape::Type;
 
 /// The gradients of an [`Attention`]. Inputs: q, k, v, the output y and its gradient. The output is flat: the
-/// gradients of q, k and v. Scores are computed anew, block by block (Dao et al. 2022, algorithm 4).
+/// gradients of q, k and v. Scores are computed anew, a panel of queries at a time (cf. Dao et al. 2022, algorithm 4).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttentionGrad {
     /// As of the attention.
@@ -56,7 +56,7 @@ impl Primitive for AttentionGrad {
     fn flops(&self, inputs: &[&Type], _output: &Type) -> f64 {
         let side = |i: usize, back: usize| inputs[i].shape[inputs[i].rank() - back].eval_with(1) as f64;
         let (m, d, e) = (side(1, 2), side(1, 1), side(2, 1));
-        elements(inputs[0]) / d.max(1.0) * m * (2.0 * (4.0 * d + 2.0 * e) + 40.0)
+        elements(inputs[0]) / d.max(1.0) * m * (2.0 * (3.0 * d + 2.0 * e) + 30.0)
     }
 
     fn scratch_bytes(&self, inputs: &[&Type], _output: &Type) -> f64 {

@@ -182,3 +182,30 @@ fn open_dimensions_get_values() {
     assert_eq!(Plan::new(&g).summary.live_bytes, 2 * 8 * 4);
     assert_eq!(Plan::bound(&g, &|_| Some(5)).summary.live_bytes, 5 * 2 * 8 * 4);
 }
+
+#[test]
+fn a_value_is_written_over_one_that_nobody_reads_afterwards() {
+    let mut g = Graph::new("chain");
+    let mut b = at(&mut g, 0);
+    let x = b.push(Input { name: "x".into(), ty: ty(&[100]) }.into(), &[], ty(&[100]));
+    let e = b.unary(Unary::Exp, x).unwrap();
+    let n = b.unary(Unary::Neg, e).unwrap();
+    let y = b.binary(Binary::Mul, x, n).unwrap();
+    let kept = b.unary(Unary::Square, y).unwrap();
+    g.regions[0].outputs = vec![y, kept];
+    // The input, what becomes y, and the square, which must not be written over an output.
+    assert_eq!(Plan::new(&g).summary.live_bytes, 3 * 400);
+    assert_eq!(measured(&g), 3 * 400);
+
+    let values: Vec<f32> = (0..100).map(|i| i as f32 / 50.0 - 1.0).collect();
+    let given = Tensor::from_vec(values.clone(), 100, &Device::Cpu).unwrap();
+    let inputs = HashMap::from([("x".to_string(), given.clone())]);
+    let out =
+        crate::run::execute(&g, &inputs, &|_| None, &RunOptions::default(), &mut Silent).unwrap().outputs;
+    let read = |t: &Tensor| t.to_vec1::<f32>().unwrap();
+    assert_eq!(read(&given), values, "the input is the caller's");
+    for (i, x) in values.iter().enumerate() {
+        let y = -x * x.exp();
+        assert!((read(&out[0])[i] - y).abs() < 1e-6 && (read(&out[1])[i] - y * y).abs() < 1e-6);
+    }
+}

@@ -15,7 +15,7 @@ use crate::ops::cpu::vectorised;
 use crate::shape::Type;
 
 /// Keys of a block.
-pub(super) const KEYS: usize = 64;
+pub(super) const KEYS: usize = 96;
 
 /// A batch of matrices whose rows lie in order: strides of the leading axes and of rows.
 pub(super) struct Rows {
@@ -141,27 +141,53 @@ impl<T: Element> Running<T> {
     #[inline(always)]
     pub(super) fn block(&mut self, scores: &mut [T]) -> &[T] {
         let lanes = T::PANEL;
-        let (largest, sum) = (&mut self.largest[..lanes], &mut self.sum[..lanes]);
-        let factor = &mut self.factor[..lanes];
-        factor.copy_from_slice(largest);
-        for line in scores.chunks_exact(lanes) {
-            largest.iter_mut().zip(line).for_each(|(m, s)| *m = if *s > *m { *s } else { *m });
+        self.factor[..lanes].copy_from_slice(&self.largest[..lanes]);
+        self.raise(scores);
+        for i in 0..lanes {
+            self.factor[i] = (self.factor[i] - self.largest[i]).exp_();
+            self.sum[i] *= self.factor[i];
         }
-        factor.iter_mut().zip(&*largest).for_each(|(f, m)| *f = (*f - *m).exp_());
-        sum.iter_mut().zip(&*factor).for_each(|(s, f)| *s *= *f);
+        self.exponentials(scores);
+        &self.factor[..lanes]
+    }
+
+    /// Takes the maximum of a block of scores.
+    #[inline(always)]
+    pub(super) fn raise(&mut self, scores: &[T]) {
+        let lanes = T::PANEL;
+        // Of a fixed size, so that they become registers.
+        let mut largest = [T::zero(); LANES];
+        largest[..lanes].copy_from_slice(&self.largest[..lanes]);
+        for line in scores.chunks_exact(lanes) {
+            for i in 0..lanes {
+                largest[i] = if line[i] > largest[i] { line[i] } else { largest[i] };
+            }
+        }
+        self.largest[..lanes].copy_from_slice(&largest[..lanes]);
+    }
+
+    /// Turns a block of scores into exponentials and adds them to the sums; a block has a sum of its own
+    /// first, so that those of long rows stay accurate.
+    #[inline(always)]
+    pub(super) fn exponentials(&mut self, scores: &mut [T]) {
+        let lanes = T::PANEL;
+        let mut largest = [T::zero(); LANES];
+        largest[..lanes].copy_from_slice(&self.largest[..lanes]);
+        let mut total = [T::zero(); LANES];
         for line in scores.chunks_exact_mut(lanes) {
-            line.iter_mut().zip(&*largest).for_each(|(s, m)| *s = (*s - *m).exp_());
+            for i in 0..lanes {
+                line[i] = (line[i] - largest[i]).exp_();
+            }
+            for i in 0..lanes {
+                total[i] += line[i];
+            }
         }
-        // A sum of its own for each block: sums of long rows stay accurate.
-        let mut total = [T::zero(); 64];
-        let total = &mut total[..lanes];
-        for line in scores.chunks_exact(lanes) {
-            total.iter_mut().zip(line).for_each(|(t, s)| *t += *s);
-        }
-        sum.iter_mut().zip(total).for_each(|(s, t)| *s += *t);
-        factor
+        self.sum.iter_mut().zip(total).for_each(|(s, t)| *s += t);
     }
 }
+
+/// At least the elements of a panel.
+const LANES: usize = 32;
 
 /// Blocks of keys: (first, count).
 pub(super) fn blocks(m: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -262,6 +288,6 @@ pub(super) fn attention(scale: f64, inputs: &[Tensor]) -> Result<Tensor> {
 /// Bytes of what the threads of the forward pass use.
 pub(super) fn scratch_bytes(inputs: &[&Type]) -> f64 {
     let width = |i: usize| inputs[i].shape.last().map_or(1, |d| d.eval_with(1)) as f64;
-    let each = 32.0 * (width(0) + width(2) + KEYS as f64 + 3.0);
+    let each = 16.0 * (width(0) + width(2) + KEYS as f64 + 3.0);
     each * inputs[0].dtype.size().max(4) as f64 * rayon::current_num_threads() as f64
 }

@@ -1,7 +1,7 @@
 //! The gradients of attention on the CPU.
 //!
-//! Queries are taken panel by panel, keys block by block, and scores are computed anew: once for the sum of
-//! each query's exponentials, once more for the gradients. The gradients of k and v are sums over queries:
+//! Queries are taken panel by panel, keys block by block. The scores of one panel with all keys are computed
+//! anew and held, so that their exponentials are taken once. The gradients of k and v are sums over queries:
 //! they are taken in parts of [`SPLIT`] queries, which are added in order.
 
 use candle_core::{Result, Tensor};
@@ -82,8 +82,9 @@ struct Part<'a, T> {
     grad_rows: Vec<T>,
     /// `Σ y · g` of each query.
     inner: Vec<T>,
-    /// Keys by queries.
+    /// All keys by the queries of a panel.
     weights: Vec<T>,
+    /// Those of a block.
     slopes: Vec<T>,
     /// The gradient of the queries, transposed.
     sums: Vec<T>,
@@ -105,7 +106,7 @@ impl<'a, T: Element> Part<'a, T> {
             query_rows: zeros(T::PANEL * padded::<T>(s.d)),
             grad_rows: zeros(T::PANEL * padded::<T>(s.e)),
             inner: zeros(T::PANEL),
-            weights: zeros(KEYS * T::PANEL),
+            weights: zeros(s.m * T::PANEL),
             slopes: zeros(KEYS * T::PANEL),
             sums: zeros(s.d * T::PANEL),
             out,
@@ -136,28 +137,31 @@ impl<'a, T: Element> Part<'a, T> {
             *inner = T::narrow(products.sum());
         }
         self.running.start();
-        for (key, keys) in blocks(s.m) {
-            let block = &mut self.weights[..keys * T::PANEL];
-            scores(k, (key, keys), s.d, &self.queries, block);
+        let at = |(key, keys): (usize, usize)| key * T::PANEL..(key + keys) * T::PANEL;
+        for block in blocks(s.m) {
+            let weights = &mut self.weights[at(block)];
+            scores(k, block, s.d, &self.queries, weights);
             vectorised(
                 #[inline(always)]
-                || {
-                    self.running.block(block);
-                },
+                || self.running.raise(weights),
+            );
+        }
+        for block in blocks(s.m) {
+            vectorised(
+                #[inline(always)]
+                || self.running.exponentials(&mut self.weights[at(block)]),
             );
         }
         self.running.sum.iter_mut().for_each(|sum| *sum = T::one() / *sum);
         self.sums.fill(T::zero());
         for (key, keys) in blocks(s.m) {
-            let weights = &mut self.weights[..keys * T::PANEL];
+            let weights = &mut self.weights[at((key, keys))];
             let slopes = &mut self.slopes[..keys * T::PANEL];
-            // The last block's are there already.
-            scores(k, (key, keys), s.d, &self.queries, weights);
             scores(v, (key, keys), s.e, &self.grads, slopes);
-            let (largest, share, inner) = (&self.running.largest, &self.running.sum, &self.inner);
+            let (share, inner) = (&self.running.sum, &self.inner);
             vectorised(
                 #[inline(always)]
-                || softmax_slopes(weights, slopes, largest, share, inner),
+                || softmax_slopes(weights, slopes, share, inner),
             );
             multiply_panel((s.d, keys), &k.0[key * k.1..], (1, k.1), slopes, &mut self.sums, T::PANEL, true);
             let rows = (keys, count);
@@ -173,14 +177,14 @@ impl<'a, T: Element> Part<'a, T> {
     }
 }
 
-/// Scores become the weights of softmax, slopes with respect to weights become those with respect to scores.
+/// Exponentials become the weights of softmax, slopes with respect to weights those with respect to scores.
 #[inline(always)]
-fn softmax_slopes<T: Element>(weights: &mut [T], slopes: &mut [T], largest: &[T], share: &[T], inner: &[T]) {
+fn softmax_slopes<T: Element>(weights: &mut [T], slopes: &mut [T], share: &[T], inner: &[T]) {
     let lanes = T::PANEL;
-    let (largest, share, inner) = (&largest[..lanes], &share[..lanes], &inner[..lanes]);
+    let (share, inner) = (&share[..lanes], &inner[..lanes]);
     for (w, d) in weights.chunks_exact_mut(lanes).zip(slopes.chunks_exact_mut(lanes)) {
         for i in 0..lanes {
-            w[i] = (w[i] - largest[i]).exp_() * share[i];
+            w[i] *= share[i];
         }
         for i in 0..lanes {
             d[i] = w[i] * (d[i] - inner[i]);
@@ -229,10 +233,10 @@ pub(super) fn scratch_bytes(inputs: &[&Type]) -> f64 {
         shape.len().checked_sub(back).map_or(1, |axis| shape[axis].eval_with(1)) as f64
     };
     let (l, m, d, e) = (at(0, 2), at(1, 2), at(0, 1), at(2, 1));
-    let wide = |n: f64| (n / 32.0).ceil() * 32.0;
+    let wide = |n: f64| (n / 16.0).ceil() * 16.0;
     let parts = (l / SPLIT as f64).ceil();
     let lead: f64 = inputs[0].shape.iter().rev().skip(2).map(|n| n.eval_with(1) as f64).product();
-    let task = 32.0 * (3.0 * wide(d) + 2.0 * wide(e) + 2.0 * KEYS as f64);
+    let task = 16.0 * (3.0 * wide(d) + 2.0 * wide(e) + m + KEYS as f64);
     let threads = rayon::current_num_threads() as f64;
     (m * (wide(d) + wide(e)) * parts * lead.min(threads) + task * threads)
         * inputs[0].dtype.size().max(4) as f64

@@ -5,14 +5,17 @@ use rayon::prelude::*;
 use super::Window2;
 use super::blocked::Blocked;
 use super::conv::forward_windows;
+use super::depthwise;
 use super::gemm::{
     BLOCK, Left, Matrix, Right, Target, multiply_block, pack_left, panels, pieces, room, transpose_into,
 };
 use super::strip::{CHUNK, Images, Run, Strip, Windows, copy_runs};
 use super::tile::{Isa, Real};
 
-/// Channels of a task.
-const CHANNELS: usize = 64;
+/// Channels of a task: enough to pay for packing the outputs that they are multiplied with.
+fn channels_of_task(taps: usize) -> usize {
+    (576 / taps.max(1)).next_multiple_of(64)
+}
 
 /// Channels below which vectors hold output channels, as they would hold few of the input.
 const FEW: usize = 8;
@@ -36,13 +39,17 @@ pub(super) fn conv_weight_grad<T: Real>(w: &Window2, x: Images<'_, T>, y: Images
         out.fill(T::ZERO);
         return;
     }
+    if w.groups > 1 && (outputs, channels) == (1, 1) && windows.lattice[1] >= depthwise::WIDE {
+        return depthwise::weight_grad(&windows, x, y, out);
+    }
     let blocks: Vec<(usize, usize)> = if pixels >= BLOCK {
         let size = pixels.div_ceil(pixels.div_ceil(BLOCK));
         (0..images).flat_map(|i| pieces(pixels, size).map(move |(q, n)| (i * pixels + q, n))).collect()
     } else {
         pieces(images, BLOCK / pixels).map(|(i, n)| (i * pixels, n * pixels)).collect()
     };
-    let parts = parts(w.groups, channels, out.len()).min(blocks.len());
+    let per_task = channels_of_task(taps);
+    let parts = parts(w.groups, channels, taps, out.len()).min(blocks.len());
     let blocks_of_part = blocks.len().div_ceil(parts);
     let parts = blocks.len().div_ceil(blocks_of_part);
     let layout = Layout::new::<T>(channels, outputs, taps);
@@ -51,7 +58,7 @@ pub(super) fn conv_weight_grad<T: Real>(w: &Window2, x: Images<'_, T>, y: Images
     let tasks: Vec<(usize, usize, (usize, usize))> = (0..parts)
         .flat_map(|part| {
             (0..w.groups)
-                .flat_map(move |g| pieces(channels, CHANNELS).map(move |channels| (part, g, channels)))
+                .flat_map(move |g| pieces(channels, per_task).map(move |channels| (part, g, channels)))
         })
         .collect();
     let target = Target::new(&mut partial, outputs);
@@ -74,8 +81,8 @@ pub(super) fn conv_weight_grad<T: Real>(w: &Window2, x: Images<'_, T>, y: Images
 }
 
 /// Parts that the blocks are summed in.
-pub(super) fn parts(groups: usize, channels: usize, weights: usize) -> usize {
-    let tasks = groups * channels.div_ceil(CHANNELS);
+pub(super) fn parts(groups: usize, channels: usize, taps: usize, weights: usize) -> usize {
+    let tasks = groups * channels.div_ceil(channels_of_task(taps));
     TASKS.div_ceil(tasks.max(1)).min(PARTIAL / weights.max(1)).max(1)
 }
 
@@ -99,7 +106,7 @@ impl Layout {
         self.channels.next_multiple_of(self.wide.unwrap_or(1)) * self.taps * self.outputs
     }
 
-    /// Where a channel begins that is a multiple of [`CHANNELS`].
+    /// Where a channel begins that is a multiple of [`channels_of_task`].
     fn channel(&self, channel: usize) -> usize {
         channel * self.taps * self.outputs
     }
