@@ -1,6 +1,6 @@
 //! Operations that are bound by memory or by functions of one number, normalisation and attention, on one
 //! thread: `cargo bench --bench elementwise [-- PART OF A NAME]`. The peer, with the same names and sizes, is
-//! `benches/peer/elementwise_torch.py`. Time is the thread's, so that other programs do not count.
+//! `benches/peer/elementwise_torch.py`. Time is that of the CPU, so that other programs do not count.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use taper::ops::{
 };
 use taper::shape::{DType, Type};
 
-/// The CPU time of this thread.
+/// The CPU time of this process.
 #[cfg(target_os = "linux")]
 fn now() -> Duration {
     #[repr(C)]
@@ -21,13 +21,13 @@ fn now() -> Duration {
         seconds: i64,
         nanoseconds: i64,
     }
-    const THREAD: i32 = 3;
+    const PROCESS: i32 = 2;
     unsafe extern "C" {
         fn clock_gettime(clock: i32, time: *mut Time) -> i32;
     }
     let mut time = Time { seconds: 0, nanoseconds: 0 };
     // SAFETY: a valid clock of Linux and a structure of its layout.
-    assert_eq!(unsafe { clock_gettime(THREAD, &mut time) }, 0, "the thread's clock");
+    assert_eq!(unsafe { clock_gettime(PROCESS, &mut time) }, 0, "the process's clock");
     Duration::new(time.seconds as u64, time.nanoseconds as u32)
 }
 
@@ -164,12 +164,9 @@ fn main() {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
-    // In the pool's thread, whose clock counts what the pool does.
-    rayon::scope(|_| {
-        functions(&mut c);
-        reductions(&mut c);
-        moves(&mut c);
-        fused(&mut c);
-    });
+    functions(&mut c);
+    reductions(&mut c);
+    moves(&mut c);
+    fused(&mut c);
     c.final_summary();
 }
