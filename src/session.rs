@@ -59,6 +59,8 @@ pub struct RunResult {
     pub outputs: Vec<(EntryOutput, Array)>,
     /// Values of `watch` in loops: name, step, value.
     pub watched: Vec<(String, usize, Array)>,
+    /// What a trace asked for, by field path (`PATH@STEP` inside loops).
+    pub traced: Vec<(String, Array)>,
     /// What is worth saying.
     pub warnings: Vec<Diagnostic>,
     /// Most bytes of tensors held at once, measured.
@@ -181,8 +183,13 @@ impl Session {
             rng: self.settings.rng,
             ..RunOptions::default()
         };
-        let mut record =
-            Recorder { inner: watcher, watched: Vec::new(), warnings: std::mem::take(&mut self.warnings) };
+        let mut record = Recorder {
+            inner: watcher,
+            trace: &entry.traced,
+            watched: Vec::new(),
+            traced: Vec::new(),
+            warnings: std::mem::take(&mut self.warnings),
+        };
         let weights = &self.weights;
         let out = executor
             .run(&inputs, &|path| weights.get(path).cloned(), &options, &mut record)
@@ -191,6 +198,7 @@ impl Session {
         Ok(RunResult {
             outputs: entry.outputs.iter().cloned().zip(arrays).collect(),
             watched: record.watched,
+            traced: record.traced,
             warnings: record.warnings,
             peak_bytes: out.memory.peak,
             predicted_peak_bytes: predicted,
@@ -239,12 +247,21 @@ fn failed(e: RunError) -> Option<Diagnostic> {
 /// Keeps what loops show, and passes it on.
 struct Recorder<'a> {
     inner: &'a mut dyn Watcher,
+    trace: &'a [String],
     watched: Vec<(String, usize, Array)>,
+    traced: Vec<(String, Array)>,
     warnings: Vec<Diagnostic>,
 }
 
 impl Watcher for Recorder<'_> {
     fn watch(&mut self, name: &str, step: usize, of: usize, value: &Tensor) {
+        if self.trace.iter().any(|t| t == name) {
+            if let Ok(array) = to_array(value) {
+                let name = if of > 1 { format!("{name}@{step}") } else { name.to_string() };
+                self.traced.push((name, array));
+            }
+            return;
+        }
         self.inner.watch(name, step, of, value);
         if of > 1
             && let Ok(array) = to_array(value)
@@ -377,7 +394,8 @@ fn tensor_file(path: &Path, name: &str) -> Result<Array, Diagnostic> {
 
 impl RunResult {
     /// Writes the result: `.png` a grid of images, `.gif` an animation (of the loop's watched images, else of
-    /// the batch), `.npy` the only output, `.safetensors` all outputs by name.
+    /// the batch), `.npy` the only output, `.safetensors` all outputs by name and
+    /// what was traced.
     ///
     /// # Errors
     /// A form that does not suit the outputs (E0901), a file that cannot be written (E0902).
@@ -407,10 +425,10 @@ impl RunResult {
                 ),
             },
             Some("safetensors") => {
-                let named: Vec<(&str, Tensor)> = self
-                    .outputs
-                    .iter()
-                    .map(|(o, a)| Ok((o.name.as_str(), from_array(a, &Device::Cpu)?)))
+                let outputs = self.outputs.iter().map(|(o, a)| (&o.name, a));
+                let named: Vec<(&str, Tensor)> = outputs
+                    .chain(self.traced.iter().map(|(n, a)| (n, a)))
+                    .map(|(n, a)| Ok((n.as_str(), from_array(a, &Device::Cpu)?)))
                     .collect::<Result<_, Diagnostic>>()?;
                 weights::store::save(named.iter().map(|(n, t)| (*n, t)), path, &BTreeMap::new())
             }

@@ -47,6 +47,9 @@ struct Common {
     /// Threads; all cores if left out
     #[arg(long)]
     threads: Option<usize>,
+    /// Also write what the blocks at or under a field path give, to a .safetensors (repeatable)
+    #[arg(long, value_name = "PATH")]
+    trace: Vec<String>,
     /// Columns of the grid
     #[arg(long)]
     columns: Option<usize>,
@@ -215,7 +218,13 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         pipeline: None,
         entry: Some((entry.name.clone(), statics)),
         open: open.map(|p| p.name.clone()),
+        trace: common.trace.clone(),
     };
+    let tensors = common.output.as_ref().and_then(|o| o.extension()).is_some_and(|e| e == "safetensors");
+    if !common.trace.is_empty() && !tensors {
+        let d = Diagnostic::error(codes::BAD_FLAG, "`--trace` writes tensors, and needs a file for them");
+        return Err(wrong(d.help("-o values.safetensors")));
+    }
     let checked = common.options.check(path, CheckOptions { request, ..CheckOptions::default() });
     if report::print(&checked.diagnostics, &checked.sources) {
         return Ok(Outcome::Wrong);

@@ -64,6 +64,10 @@ impl Elaborator<'_> {
         use Value::*;
         match (&a.0, &b.0) {
             (Error, _) | (_, Error) => Error,
+            // Whether an input was given is known before the run, whatever it holds.
+            (x, None) | (None, x) if matches!(op, BinaryOp::Eq | BinaryOp::Ne) => {
+                Bool(matches!(x, None) == (op == BinaryOp::Eq))
+            }
             (x, y) if x.is_tensor() || y.is_tensor() => self.tensor_binary(op, a, b, span),
             (Step(_), Int(_) | Float(_) | Bool(_) | Step(_)) | (Int(_) | Float(_) | Bool(_), Step(_)) => {
                 self.step_binary(op, a, b, span)

@@ -112,10 +112,13 @@ impl Elaborator<'_> {
         }
         let path = instance.path.borrow().clone();
         self.frames.push(Frame { call: span, path: path.clone(), what: what.clone() });
-        let outer = path.map(|p| std::mem::replace(&mut self.path, p));
+        let outer = path.clone().map(|p| std::mem::replace(&mut self.path, p));
         let value = self.run_graph(instance, &graph, args, &what, span);
         if let Some(outer) = outer {
             self.path = outer;
+        }
+        if let Some(path) = path.filter(|_| !self.trace.is_empty()) {
+            self.trace_value(&path, &value, span);
         }
         self.frames.pop();
         self.leave();

@@ -83,7 +83,8 @@ impl Elaborator<'_> {
         let mut g = unit.graph;
         g.regions[0].outputs = nodes;
         g.output_names = outputs.iter().map(|o| o.name.clone()).collect();
-        Some(Entry { name, doc: graph.doc.clone(), params, graph: g, outputs, data: unit.data })
+        let (doc, data, traced) = (graph.doc.clone(), unit.data, unit.traced);
+        Some(Entry { name, doc, params, graph: g, outputs, data, traced })
     }
 
     /// What a parameter takes, and its default.

@@ -21,6 +21,7 @@ mod pipeline;
 mod report;
 mod signature;
 mod stmt;
+mod trace;
 mod train;
 mod unit;
 mod value;
@@ -125,4 +126,6 @@ struct Elaborator<'a> {
     loops: usize,
     /// While fields are built, no tensor can be computed.
     in_fields: u32,
+    /// Field paths whose values are taken out of the graph under construction.
+    trace: Vec<String>,
 }

@@ -25,6 +25,8 @@ pub struct Request {
     pub entry: Option<(String, Vec<(String, StaticValue)>)>,
     /// A parameter of that entry that stays an open dimension (for replaying one sample).
     pub open: Option<String>,
+    /// Field paths: the entry also gives what each block at or under them gives.
+    pub trace: Vec<String>,
 }
 
 /// What came of it.
@@ -67,6 +69,7 @@ pub fn elaborate(
             aborted: false,
             loops: 0,
             in_fields: 0,
+            trace: Vec::new(),
         };
         let (program, entry) = e.file(request);
         Elaboration { program, entry, diagnostics: e.diagnostics }
@@ -184,7 +187,12 @@ impl Elaborator<'_> {
         }
         let mut special = None;
         if let (true, Some((name, args))) = (asked, &request.entry) {
+            self.trace = request.trace.clone();
             special = self.special(decl, &root, name, args, request.open.as_deref());
+            self.trace.clear();
+            if let Some(entry) = &special {
+                self.untraced(entry, &request.trace, &root);
+            }
         }
         if self.aborted || self.diagnostics.iter().any(Diagnostic::is_error) {
             return (None, None);

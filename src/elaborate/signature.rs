@@ -84,7 +84,7 @@ impl Elaborator<'_> {
                 let known = scope.dims.clone();
                 let expression = expression
                     .substitute(&|n| n.strip_prefix('?').and_then(|n| known.get(n)).map(|(d, _)| d.clone()));
-                ok &= self.equate(expression, target, declared, at, scope, what, "");
+                ok &= self.equate(expression, target, declared, at, scope, what, &String::new);
             }
             if scope.pending.len() >= before {
                 break;
@@ -432,10 +432,12 @@ impl Elaborator<'_> {
                 ok = false;
                 continue;
             };
-            let shown = if name == RESULT {
-                format!("is declared to give {declared}, and its body gives {found}")
-            } else {
-                format!("takes {name}: {declared}, and gets {found}")
+            let shown = || {
+                if name == RESULT {
+                    format!("is declared to give {declared}, and its body gives {found}")
+                } else {
+                    format!("takes {name}: {declared}, and gets {found}")
+                }
             };
             if !self.equate(expression, target, e.span, at, scope, what, &shown) {
                 // One message per tensor: exchanged axes differ in several places.
@@ -499,14 +501,14 @@ impl Elaborator<'_> {
         at: Span,
         scope: &mut Scope,
         what: &str,
-        shown: &str,
+        shown: &dyn Fn() -> String,
     ) -> bool {
-        let clean = expression.to_string().replace('?', "");
+        let clean = || expression.to_string().replace('?', "");
         match solve(&expression, &target, &|n| n.starts_with('?')) {
             Solution::Holds => true,
             Solution::Solved(value) => {
                 if value.as_const().is_some_and(|v| v < 0) {
-                    let m = format!("{what}: `{clean}` = {target} has a negative solution");
+                    let m = format!("{what}: `{}` = {target} has a negative solution", clean());
                     self.report(
                         Diagnostic::error(codes::UNSOLVED_DIM, m).label(at, format!("this is {target}")),
                     );
@@ -523,7 +525,7 @@ impl Elaborator<'_> {
                 self.report(
                     Diagnostic::error(
                         codes::NOT_DIVISIBLE,
-                        format!("{what}: {target} is not of the form `{clean}` with a whole number"),
+                        format!("{what}: {target} is not of the form `{}` with a whole number", clean()),
                     )
                     .label(at, format!("this dimension is {target}"))
                     .label(declared, "declared here")
@@ -536,6 +538,7 @@ impl Elaborator<'_> {
                 true
             }
             Solution::Differs => {
+                let (clean, shown) = (clean(), shown());
                 let mut d = Diagnostic::error(codes::SHAPE_MISMATCH, format!("{what} {shown}"))
                     .label(at, format!("{target} here"))
                     .label(
@@ -552,7 +555,7 @@ impl Elaborator<'_> {
                 {
                     d = d.label(*first, format!("`{text}` is {clean} because of this"));
                 }
-                self.report(d.help(shape_help(shown, &target)));
+                self.report(d.help(shape_help(&shown, &target)));
                 false
             }
         }

@@ -31,6 +31,8 @@ pub(super) struct Unit {
     pub train: Option<TrainState>,
     /// Whether `update` is allowed.
     pub updates: bool,
+    /// The names of the watches that a trace made.
+    pub traced: Vec<String>,
 }
 
 /// A region being filled.
@@ -58,6 +60,7 @@ impl Unit {
             batch: Dim::name("batch"),
             train: None,
             updates: false,
+            traced: Vec::new(),
         }
     }
 

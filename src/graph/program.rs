@@ -123,6 +123,8 @@ pub struct Entry {
     pub outputs: Vec<EntryOutput>,
     /// Data sets that the graph reads whole: inputs of the graph beside the parameters.
     pub data: Vec<DataInput>,
+    /// Names of the watches that a trace asked for: what the blocks under some field paths give.
+    pub traced: Vec<String>,
 }
 
 /// One field of a data set that a training step reads.

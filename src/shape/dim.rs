@@ -1,6 +1,6 @@
 //! Dimensions: integer polynomials over names, with floor division as an atom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::{Add, Mul, Neg, Sub};
 use std::sync::Arc;
@@ -23,7 +23,10 @@ type Monomial = Vec<Atom>;
 /// polynomials. Arithmetic saturates; sizes near `i64::MAX` are refused long before by the checks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Dim {
-    terms: BTreeMap<Monomial, i64>,
+    /// The term without names: most dimensions have no other, and cost no allocation.
+    constant: i64,
+    /// The other terms in order of their monomials; no factor is 0.
+    terms: Vec<(Monomial, i64)>,
 }
 
 impl Dim {
@@ -33,21 +36,23 @@ impl Dim {
     }
 
     fn atom(atom: Atom) -> Dim {
-        Dim { terms: BTreeMap::from([(vec![atom], 1)]) }
+        Dim { constant: 0, terms: vec![(vec![atom], 1)] }
     }
 
     /// Its terms: a sorted product of atoms (the empty product is 1) and its factor, which is not 0.
     pub fn terms(&self) -> impl Iterator<Item = (&[Atom], i64)> {
-        self.terms.iter().map(|(m, f)| (m.as_slice(), *f))
+        let constant = (self.constant != 0).then_some((&[][..], self.constant));
+        constant.into_iter().chain(self.terms.iter().map(|(m, f)| (m.as_slice(), *f)))
+    }
+
+    /// How many terms it has.
+    fn len(&self) -> usize {
+        self.terms.len() + usize::from(self.constant != 0)
     }
 
     /// Its value, if it has no names.
     pub fn as_const(&self) -> Option<i64> {
-        match self.terms.len() {
-            0 => Some(0),
-            1 => self.terms.get(&Vec::new()).copied(),
-            _ => None,
-        }
+        self.terms.is_empty().then_some(self.constant)
     }
 
     /// Whether it is this number.
@@ -63,7 +68,7 @@ impl Dim {
     }
 
     fn collect_names(&self, out: &mut BTreeSet<Arc<str>>) {
-        for atom in self.terms.keys().flatten() {
+        for atom in self.terms.iter().flat_map(|(m, _)| m) {
             match atom {
                 Atom::Name(n) => {
                     out.insert(n.clone());
@@ -74,26 +79,32 @@ impl Dim {
     }
 
     fn add_term(&mut self, monomial: Monomial, factor: i64) {
-        let entry = self.terms.entry(monomial).or_insert(0);
-        *entry = entry.saturating_add(factor);
-        self.terms.retain(|_, f| *f != 0);
+        if monomial.is_empty() {
+            self.constant = self.constant.saturating_add(factor);
+            return;
+        }
+        match self.terms.binary_search_by(|(m, _)| m.cmp(&monomial)) {
+            Ok(at) => {
+                let sum = self.terms[at].1.saturating_add(factor);
+                match sum {
+                    0 => drop(self.terms.remove(at)),
+                    sum => self.terms[at].1 = sum,
+                }
+            }
+            Err(at) if factor != 0 => self.terms.insert(at, (monomial, factor)),
+            Err(_) => {}
+        }
     }
 
     /// `self / other` if the division leaves no remainder as polynomials (by one monomial or a constant,
     /// or by a proportional polynomial).
     pub fn exact_div(&self, other: &Dim) -> Option<Dim> {
-        if other.terms.is_empty() {
-            return None;
-        }
-        if self.terms.is_empty() {
-            return Some(Dim::default());
-        }
-        // Long division by the leading term of `other`, in the order of the map.
-        let (lead, lead_factor) = other.terms.iter().next_back()?;
+        // Long division by the leading term of `other`, in the order of the terms.
+        let (lead, lead_factor) = other.terms().last()?;
         let mut rest = self.clone();
         let mut quotient = Dim::default();
-        while let Some((monomial, factor)) = rest.terms.iter().next_back().map(|(m, f)| (m.clone(), *f)) {
-            if quotient.terms.len() > self.terms.len() * 4 + 4 {
+        while let Some((monomial, factor)) = rest.terms().last().map(|(m, f)| (m.to_vec(), f)) {
+            if quotient.len() > self.len() * 4 + 4 {
                 return None;
             }
             let mut left = monomial;
@@ -101,7 +112,7 @@ impl Dim {
                 let at = left.iter().position(|a| a == atom)?;
                 left.remove(at);
             }
-            if factor.checked_rem(*lead_factor)? != 0 {
+            if factor.checked_rem(lead_factor)? != 0 {
                 return None;
             }
             let mut term = Dim::default();
@@ -122,16 +133,16 @@ impl Dim {
             return Dim::atom(Atom::Floor(Arc::new(self.clone()), divisor));
         }
         let (mut whole, mut rest) = (Dim::default(), Dim::default());
-        for (monomial, factor) in &self.terms {
+        for (monomial, factor) in self.terms() {
             let quotient = factor.div_euclid(divisor);
             let remainder = factor.rem_euclid(divisor);
             if remainder == 0 || monomial.is_empty() {
-                whole.add_term(monomial.clone(), quotient);
+                whole.add_term(monomial.to_vec(), quotient);
                 if remainder != 0 {
-                    rest.add_term(monomial.clone(), remainder);
+                    rest.add_term(monomial.to_vec(), remainder);
                 }
             } else {
-                rest.add_term(monomial.clone(), *factor);
+                rest.add_term(monomial.to_vec(), factor);
             }
         }
         match rest.as_const() {
@@ -142,7 +153,7 @@ impl Dim {
 
     /// Replaces names; a name that `values` does not know stays.
     pub fn substitute(&self, values: &dyn Fn(&str) -> Option<Dim>) -> Dim {
-        let mut out = Dim::default();
+        let mut out = Dim::from(self.constant);
         for (monomial, factor) in &self.terms {
             let mut product = Dim::from(*factor);
             for atom in monomial {
@@ -161,7 +172,7 @@ impl Dim {
     /// a polynomial without the name.
     pub fn linear_in(&self, unknown: &str) -> Option<(Dim, Dim)> {
         let (mut a, mut b) = (Dim::default(), Dim::default());
-        for (monomial, factor) in &self.terms {
+        for (monomial, factor) in self.terms() {
             let is_unknown = |atom: &Atom| matches!(atom, Atom::Name(n) if &**n == unknown);
             if monomial
                 .iter()
@@ -170,8 +181,8 @@ impl Dim {
                 return None;
             }
             match monomial.iter().filter(|x| is_unknown(x)).count() {
-                0 => b.add_term(monomial.clone(), *factor),
-                1 => a.add_term(monomial.iter().filter(|x| !is_unknown(x)).cloned().collect(), *factor),
+                0 => b.add_term(monomial.to_vec(), factor),
+                1 => a.add_term(monomial.iter().filter(|x| !is_unknown(x)).cloned().collect(), factor),
                 _ => return None,
             }
         }
@@ -180,17 +191,16 @@ impl Dim {
 
     /// A value for checks that need a number where names are open: every name counts as `value`.
     pub fn eval_with(&self, value: i64) -> i64 {
+        if self.terms.is_empty() {
+            return self.constant;
+        }
         self.substitute(&|_| Some(Dim::from(value))).as_const().unwrap_or(value)
     }
 }
 
 impl From<i64> for Dim {
     fn from(value: i64) -> Dim {
-        let mut dim = Dim::default();
-        if value != 0 {
-            dim.terms.insert(Vec::new(), value);
-        }
-        dim
+        Dim { constant: value, terms: Vec::new() }
     }
 }
 
@@ -210,6 +220,7 @@ impl Add for Dim {
     type Output = Dim;
 
     fn add(mut self, other: Dim) -> Dim {
+        self.constant = self.constant.saturating_add(other.constant);
         for (m, f) in other.terms {
             self.add_term(m, f);
         }
@@ -221,7 +232,8 @@ impl Neg for Dim {
     type Output = Dim;
 
     fn neg(mut self) -> Dim {
-        for f in self.terms.values_mut() {
+        self.constant = self.constant.saturating_neg();
+        for (_, f) in &mut self.terms {
             *f = f.saturating_neg();
         }
         self
@@ -241,11 +253,11 @@ impl Mul for Dim {
 
     fn mul(self, other: Dim) -> Dim {
         let mut out = Dim::default();
-        for (a, f) in &self.terms {
-            for (b, g) in &other.terms {
+        for (a, f) in self.terms() {
+            for (b, g) in other.terms() {
                 let mut monomial: Monomial = a.iter().chain(b).cloned().collect();
                 monomial.sort();
-                out.add_term(monomial, f.saturating_mul(*g));
+                out.add_term(monomial, f.saturating_mul(g));
             }
         }
         out
@@ -256,7 +268,7 @@ impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Atom::Name(n) => f.write_str(n),
-            Atom::Floor(d, k) if d.terms.len() == 1 => write!(f, "{d} // {k}"),
+            Atom::Floor(d, k) if d.len() == 1 => write!(f, "{d} // {k}"),
             Atom::Floor(d, k) => write!(f, "({d}) // {k}"),
         }
     }
@@ -264,14 +276,14 @@ impl fmt::Display for Atom {
 
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.terms.is_empty() {
+        if self.len() == 0 {
             return f.write_str("0");
         }
         // Highest degree first, the constant last, as people write polynomials.
-        let mut terms: Vec<_> = self.terms.iter().collect();
+        let mut terms: Vec<_> = self.terms().collect();
         terms.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then(a.0.cmp(b.0)));
         for (i, (monomial, factor)) in terms.into_iter().enumerate() {
-            match (i, *factor < 0) {
+            match (i, factor < 0) {
                 (0, true) => f.write_str("-")?,
                 (0, false) => {}
                 (_, true) => f.write_str(" - ")?,

@@ -90,7 +90,15 @@ fn sample() -> Entry {
     graph.regions[0].outputs = vec![image];
     let ty = graph.root().node(image).ty.clone();
     let outputs = vec![EntryOutput { name: "out".into(), ty, image: true }];
-    Entry { name: "sample".into(), doc: None, params: Vec::new(), graph, outputs, data: Vec::new() }
+    Entry {
+        name: "sample".into(),
+        doc: None,
+        params: Vec::new(),
+        graph,
+        outputs,
+        data: Vec::new(),
+        traced: Vec::new(),
+    }
 }
 
 fn program(lr: f64) -> Program {

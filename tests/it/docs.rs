@@ -6,10 +6,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use taper::diagnostic::Severity;
-use taper::source::Sources;
 use taper::{CheckOptions, Checked};
 
-use crate::fences::{check, fences, files, root, shown};
+use crate::fences::{Disk, check, fences, files, root, shown};
 
 /// The codes of all errors, each once.
 fn errors(checked: &Checked) -> Vec<String> {
@@ -46,15 +45,6 @@ fn programs_of_the_documentation() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count > 0, "no program found");
-}
-
-/// Files on disk, as the command line reads them.
-struct Disk;
-
-impl Sources for Disk {
-    fn read(&self, path: &str) -> Result<String, String> {
-        std::fs::read_to_string(path).map_err(|e| e.to_string())
-    }
 }
 
 #[test]

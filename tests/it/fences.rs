@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use taper::source::MemorySources;
+use taper::source::{MemorySources, Sources};
 use taper::{CheckOptions, Checked};
 
 /// A fenced block of a page.
@@ -79,4 +79,13 @@ pub fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
 /// A path as the tests name it: relative to the repository.
 pub fn shown(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+/// Files on disk, as the command line reads them.
+pub struct Disk;
+
+impl Sources for Disk {
+    fn read(&self, path: &str) -> Result<String, String> {
+        std::fs::read_to_string(path).map_err(|e| e.to_string())
+    }
 }

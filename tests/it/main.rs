@@ -5,4 +5,5 @@ mod docs;
 mod fences;
 mod golden;
 mod pages;
+mod parity;
 mod tidy;
