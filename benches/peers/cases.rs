@@ -106,7 +106,7 @@ pub fn all() -> Vec<Case> {
         goal: 0.75,
         work: Work::Graph {
             text: pipeline(CIFAR),
-            graph: "sample",
+            graph: "decode",
             inputs: vec![("x", vec![4, 3, 32, 32], false)],
         },
     });
@@ -134,4 +134,4 @@ pub fn all() -> Vec<Case> {
 /// The published CIFAR-10 network of Ho et al. 2020.
 const CIFAR: &str = "ddpm_cifar10.taper";
 /// A small network of the same kind.
-const SMALL: &str = "ddpm_small.taper";
+const SMALL: &str = "ddpm.taper";

@@ -9,7 +9,7 @@ use taper::CheckOptions;
 use taper::graph::Graph;
 use taper::graph::program::StaticValue;
 use taper::optimize::{Options, optimize};
-use taper::run::{Device, Executor, RunOptions, Silent, Tensor, own};
+use taper::run::{Device, Executor, RunOptions, Silent, Tensor, candle_dtype, own};
 use taper::source::MemorySources;
 use taper::weights::{ParamStore, initialise_into};
 
@@ -82,7 +82,8 @@ impl Ready {
                 let mut inputs = HashMap::new();
                 for input in entry.graph.inputs() {
                     let shape = input.ty.constant_shape().expect("a constant shape");
-                    inputs.insert(input.name.clone(), tensor(&shape, false));
+                    let made = tensor(&shape, false).to_dtype(candle_dtype(input.ty.dtype));
+                    inputs.insert(input.name.clone(), made.expect("numbers of that dtype"));
                 }
                 (&entry.graph, inputs)
             }
