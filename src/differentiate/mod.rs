@@ -8,6 +8,7 @@
 
 mod flow;
 mod loops;
+mod recompute;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::shape::Type;
 use crate::source::Span;
 
 use flow::Flow;
+use recompute::Again;
 
 /// An operation between the loss and what it is differentiated by refused, and where that operation is.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +98,8 @@ struct Walk {
     grads: HashMap<NodeId, NodeId>,
     /// For a loop: the adjoints of its outputs.
     loops: HashMap<NodeId, Vec<Option<NodeId>>>,
+    /// Values that are computed again.
+    again: Again,
 }
 
 impl Walk {
@@ -104,7 +108,7 @@ impl Walk {
         let ends: Vec<NodeId> = seeds.iter().map(|(y, _)| *y).collect();
         let back = flow.backward(builder.region, &ends);
         let between = flow.forward(builder.region, wrt, &back);
-        Walk { between, grads: HashMap::new(), loops: HashMap::new() }
+        Walk { between, grads: HashMap::new(), loops: HashMap::new(), again: Again::default() }
     }
 
     fn run(
@@ -147,15 +151,21 @@ impl Walk {
             Op::Loop(l) => match self.loops.remove(&id) {
                 Some(mut outs) => {
                     outs.resize(l.outputs.len(), None);
-                    let grads = loops::pullback(builder, &l, &inputs, &outs, &active)?;
+                    let values = self.again.all(&inputs);
+                    let grads = loops::pullback(builder, &l, &values, &outs, &active)?;
                     self.add_all(builder, "loop", &inputs, grads, &active)
                 }
                 None => Ok(()),
             },
             op => {
                 let Some(g) = self.grads.get(&id).copied() else { return Ok(()) };
+                if let Op::Checkpoint(_) = op {
+                    self.recompute(builder, id, g)?;
+                }
                 let grads = {
-                    let mut cx = GradContext { to: builder, inputs: &inputs, output: id, grad: g };
+                    let values = self.again.all(&inputs);
+                    let output = self.again.of(id);
+                    let mut cx = GradContext { to: builder, inputs: &values, output, grad: g };
                     op.grad(&mut cx)
                 };
                 let grads = grads.map_err(|e| refusal(builder, &op, e))?;

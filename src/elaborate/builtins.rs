@@ -13,6 +13,7 @@ pub(super) enum Builtin {
     Param,
     State,
     Grad,
+    Checkpoint,
     Normal,
     Uniform,
     Bernoulli,
@@ -36,6 +37,11 @@ pub(super) const ALL: &[(Builtin, &str, &str)] = &[
     (Builtin::Param, "param", "param(shape, init = …): a weight of the block; only as a field."),
     (Builtin::State, "state", "state(shape, init = …): a buffer that `update` changes; only as a field."),
     (Builtin::Grad, "grad", "grad(y, x): the gradient of sum(y) with respect to x."),
+    (
+        Builtin::Checkpoint,
+        "checkpoint",
+        "checkpoint(f): f, whose inner values are computed again for the gradient instead of being held.",
+    ),
     (Builtin::Normal, "normal", "normal(shape) or normal(like = x): standard normal noise."),
     (
         Builtin::Uniform,

@@ -287,6 +287,7 @@ impl Elaborator<'_> {
                 .enumerate()
                 .fold(true, |ok, (i, m)| self.assign_path(m, &join(path, &i.to_string())) && ok),
             Value::Record(r) => r.iter().fold(true, |ok, (n, v)| self.assign_path(v, &join(path, n)) && ok),
+            Value::Partial(_) => value.checkpointed().is_none_or(|v| self.assign_path(v, path)),
             Value::Tuple(t) => t
                 .iter()
                 .enumerate()
@@ -304,6 +305,7 @@ fn holds_weights(value: &Value) -> bool {
         Value::Chain(m) | Value::List(m) => m.iter().any(holds_weights),
         Value::Record(r) => r.iter().any(|(_, v)| holds_weights(v)),
         Value::Tuple(t) => t.iter().any(|(_, v)| holds_weights(v)),
+        Value::Partial(_) => value.checkpointed().is_some_and(holds_weights),
         _ => false,
     }
 }
@@ -317,6 +319,7 @@ fn sits_at(value: &Value, path: &str) -> bool {
         Value::Chain(m) | Value::List(m) => m.iter().any(|v| sits_at(v, path)),
         Value::Record(r) => r.iter().any(|(_, v)| sits_at(v, path)),
         Value::Tuple(t) => t.iter().any(|(_, v)| sits_at(v, path)),
+        Value::Partial(_) => value.checkpointed().is_some_and(|v| sits_at(v, path)),
         _ => false,
     }
 }

@@ -106,6 +106,7 @@ impl Elaborator<'_> {
             }
             Builtin::Param | Builtin::State => self.weight(b, args, span),
             Builtin::Grad => self.grad(args, span),
+            Builtin::Checkpoint => self.checkpoint(args, span),
             Builtin::Normal
             | Builtin::Uniform
             | Builtin::Bernoulli

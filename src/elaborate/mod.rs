@@ -8,6 +8,7 @@ mod arith;
 mod block;
 mod builtins;
 mod call;
+mod checkpoint;
 mod entry;
 mod expr;
 mod fields;

@@ -694,6 +694,7 @@ fn collect_paths(value: &Value, out: &mut BTreeSet<String>) {
         Value::Tuple(t) => t.iter().for_each(|(_, v)| collect_paths(v, out)),
         Value::Record(r) => r.iter().for_each(|(_, v)| collect_paths(v, out)),
         Value::Method(i, _) => collect_paths(&Value::Instance(i.clone()), out),
+        Value::Partial(_) => value.checkpointed().into_iter().for_each(|v| collect_paths(v, out)),
         _ => {}
     }
 }

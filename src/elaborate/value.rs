@@ -190,6 +190,16 @@ impl Value {
         )
     }
 
+    /// What `checkpoint(f)` is made of: f, which has the weights.
+    pub fn checkpointed(&self) -> Option<&Value> {
+        match self {
+            Value::Partial(p) if matches!(p.callee, Value::Builtin(Builtin::Checkpoint)) => {
+                p.args.positional.first().map(|(v, _)| v)
+            }
+            _ => None,
+        }
+    }
+
     pub fn is_tensor(&self) -> bool {
         matches!(self, Value::Tensor(_) | Value::Param(_))
     }

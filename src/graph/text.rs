@@ -62,6 +62,15 @@ fn describe(op: &Op) -> String {
         Op::Column(c) => format!("column {}", c.index),
         Op::LoopInput(i) => format!("input #{}", i.index),
         Op::Project(p) => format!("output #{} of", p.index),
+        // `elementwise (#2 = mul #0 #1; silu #2)`: inputs first, then steps.
+        Op::Elementwise(e) => {
+            let step = |(i, s): (usize, &crate::ops::Step)| {
+                let args: Vec<String> = s.args.iter().map(|a| format!(" #{a}")).collect();
+                format!("#{} = {}{}", e.inputs as usize + i, describe(&s.op), args.concat())
+            };
+            let steps: Vec<String> = e.steps.iter().enumerate().map(step).collect();
+            format!("elementwise ({})", steps.join("; "))
+        }
         Op::Loop(l) => {
             let mut text = format!("loop ×{}", l.steps);
             if l.reverse {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::util::{arity, broadcast_shapes, require_number, require_same_dtype, sum_to, with_dtype};
 use super::{
     Cast, Compare, CompareKind, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Unary, Where,
+    in_place,
 };
 use crate::shape::Type;
 
@@ -122,6 +123,10 @@ impl Primitive for Binary {
 
     fn eval(&self, cx: &EvalContext<'_>, inputs: &[Tensor]) -> candle_core::Result<Tensor> {
         eval::eval(*self, cx, &inputs[0], &inputs[1])
+    }
+
+    fn overwrites(&self, input: usize, inputs: &[&Type], output: &Type) -> bool {
+        inputs.get(input).is_some_and(|x| in_place::fits(x, output))
     }
 
     fn flops(&self, _inputs: &[&Type], output: &Type) -> f64 {

@@ -7,7 +7,7 @@ use super::args::{Arg, ArgKind, Args, Signature, required, resolve_axes};
 use super::layout::axis_dim;
 use super::reshape::unsqueeze;
 use super::slice::slice;
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, copies};
 use crate::shape::{Dim, Type};
 
 /// Any number of tensors one after the other along an axis.
@@ -63,8 +63,7 @@ impl Primitive for Cat {
     }
 
     fn eval(&self, _cx: &EvalContext<'_>, inputs: &[Tensor]) -> candle_core::Result<Tensor> {
-        let parts: Vec<Tensor> = inputs.iter().map(Tensor::contiguous).collect::<candle_core::Result<_>>()?;
-        Tensor::cat(&parts, self.axis)
+        copies::cat(inputs, self.axis)
     }
 
     fn label(&self) -> String {

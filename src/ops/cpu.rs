@@ -3,10 +3,13 @@
 //! Each output element depends on its own inputs alone, so that neither the number of threads nor the
 //! batch changes it.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{DType, Layout, Result, Storage, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::EvalContext;
+use super::in_place::{self, Stored};
+use super::{EvalContext, copies};
 
 /// Elements per task: large enough to pay for a task, small enough to stay in a core's cache.
 pub const CHUNK: usize = 1 << 15;
@@ -77,7 +80,7 @@ pub fn with_data<T: WithDType, R>(x: &Tensor, f: impl FnOnce(&[T], &Layout) -> R
 /// # Errors
 /// As [`with_data`].
 pub fn with_contiguous<T: WithDType, R>(x: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
-    let x = x.contiguous()?;
+    let x = copies::contiguous(x)?;
     with_data::<T, R>(&x, |data, layout| match layout.contiguous_offsets() {
         Some((start, end)) => f(&data[start..end]),
         None => candle_core::bail!("a contiguous copy is not contiguous"),
@@ -90,6 +93,37 @@ pub fn with_contiguous<T: WithDType, R>(x: &Tensor, f: impl FnOnce(&[T]) -> Resu
 /// The shape has another number of elements.
 pub fn tensor<T: WithDType>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(data, shape, &candle_core::Device::Cpu)
+}
+
+/// A vector of `n` elements that `fill` writes, without zeroing them first.
+///
+/// # Safety
+/// `fill` writes every element of what it is given.
+pub unsafe fn fresh<U>(n: usize, fill: impl FnOnce(&mut [MaybeUninit<U>])) -> Vec<U> {
+    let mut out = Vec::with_capacity(n);
+    fill(&mut out.spare_capacity_mut()[..n]);
+    // SAFETY: the capacity is at least n, and the caller says that all n are written.
+    unsafe { out.set_len(n) };
+    out
+}
+
+/// As [`fresh`], where `fill` can fail.
+///
+/// # Safety
+/// `fill` writes every element of what it is given, unless it fails.
+unsafe fn fresh_or<U>(n: usize, fill: impl FnOnce(&mut [MaybeUninit<U>]) -> Result<()>) -> Result<Vec<U>> {
+    let mut out = Vec::with_capacity(n);
+    fill(&mut out.spare_capacity_mut()[..n])?;
+    // SAFETY: the capacity is at least n, and the caller says that all n are written.
+    unsafe { out.set_len(n) };
+    Ok(out)
+}
+
+/// Zeros in place of what was never written: for loops that fill a piece which then lies in the cache.
+pub fn zeroed<U: WithDType>(piece: &mut [MaybeUninit<U>]) -> &mut [U] {
+    piece.fill(MaybeUninit::new(U::zero()));
+    // SAFETY: all elements were written just now.
+    unsafe { &mut *(std::ptr::from_mut(piece) as *mut [U]) }
 }
 
 /// Runs a loop compiled for the vector instructions that the machine has. No fused multiply-adds are
@@ -120,20 +154,21 @@ pub fn chunks<U: Send>(out: &mut [U], f: impl Fn(usize, &mut [U]) + Sync + Send)
 }
 
 /// How `N` operands of broadcast layouts are walked together with a contiguous output.
-struct Walk<const N: usize> {
+pub(super) struct Walk<const N: usize> {
     /// Dimensions but the last, outermost first.
-    outer: Vec<usize>,
+    pub(super) outer: Vec<usize>,
     /// Strides of each along `outer`.
-    outer_strides: Vec<[usize; N]>,
+    pub(super) outer_strides: Vec<[usize; N]>,
     /// The last dimension and the strides along it.
-    inner: usize,
-    inner_strides: [usize; N],
+    pub(super) inner: usize,
+    pub(super) inner_strides: [usize; N],
     /// First element of each.
-    start: [usize; N],
+    pub(super) start: [usize; N],
 }
 
 impl<const N: usize> Walk<N> {
-    fn new(shape: &[usize], layouts: [&Layout; N]) -> Walk<N> {
+    /// For operands that broadcast to a shape.
+    pub(super) fn new(shape: &[usize], layouts: [&Layout; N]) -> Walk<N> {
         // Axes that all operands walk alike become one.
         let mut axes: Vec<(usize, [usize; N])> = Vec::with_capacity(shape.len());
         for (i, &dim) in shape.iter().enumerate() {
@@ -161,7 +196,12 @@ impl<const N: usize> Walk<N> {
 
     /// Calls `f(output range, offsets)` for each run along the last dimension within `first..first + len`.
     #[inline(always)]
-    fn runs(&self, first: usize, len: usize, mut f: impl FnMut(std::ops::Range<usize>, [usize; N])) {
+    pub(super) fn runs(
+        &self,
+        first: usize,
+        len: usize,
+        mut f: impl FnMut(std::ops::Range<usize>, [usize; N]),
+    ) {
         let mut row = first / self.inner;
         let mut column = first % self.inner;
         let mut index = vec![0; self.outer.len()];
@@ -227,6 +267,132 @@ fn common_shape(tensors: &[&Tensor]) -> Result<Vec<usize>> {
     Ok(shape)
 }
 
+/// Whether `f` holds of any element of the storage.
+///
+/// # Errors
+/// As [`with_data`].
+pub fn any<A: WithDType>(a: &Tensor, f: impl Fn(A) -> bool + Copy + Sync + Send) -> Result<bool> {
+    with_data::<A, _>(a, |x, _| {
+        let part = |x: &[A]| {
+            vectorised(
+                #[inline(always)]
+                || x.iter().fold(false, |any, v| any | f(*v)),
+            )
+        };
+        Ok(x.par_chunks(CHUNK).any(part))
+    })
+}
+
+/// A loop over one operand: elements at a step, to where they go.
+type Loop1<'a, A, U> = &'a (dyn Fn((&[A], usize), &mut [MaybeUninit<U>]) + Sync);
+
+/// A loop over two.
+type Loop2<'a, A, B, U> = &'a (dyn Fn((&[A], usize), (&[B], usize), &mut [MaybeUninit<U>]) + Sync);
+
+/// The loop of a function: the only part that is compiled anew for each function. It writes every element.
+#[inline(always)]
+fn loop1<A: Copy + Sync, U: Copy>(
+    f: impl Fn(A) -> U + Copy + Sync,
+) -> impl Fn((&[A], usize), &mut [MaybeUninit<U>]) + Sync {
+    move |(x, step), to| {
+        vectorised(
+            #[inline(always)]
+            || match step {
+                1 => {
+                    let x = &x[..to.len()];
+                    for (o, x) in to.iter_mut().zip(x) {
+                        o.write(f(*x));
+                    }
+                }
+                _ => {
+                    for (i, o) in to.iter_mut().enumerate() {
+                        o.write(f(x[i * step]));
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// As [`loop1`].
+#[inline(always)]
+fn loop2<A: Copy + Sync, B: Copy + Sync, U: Copy>(
+    f: impl Fn(A, B) -> U + Copy + Sync,
+) -> impl Fn((&[A], usize), (&[B], usize), &mut [MaybeUninit<U>]) + Sync {
+    move |(x, r), (y, s), to| {
+        vectorised(
+            #[inline(always)]
+            || match (r, s) {
+                (1, 1) => {
+                    let (x, y) = (&x[..to.len()], &y[..to.len()]);
+                    for ((o, x), y) in to.iter_mut().zip(x).zip(y) {
+                        o.write(f(*x, *y));
+                    }
+                }
+                (1, 0) => {
+                    let (x, y) = (&x[..to.len()], y[0]);
+                    for (o, x) in to.iter_mut().zip(x) {
+                        o.write(f(*x, y));
+                    }
+                }
+                (0, 1) => {
+                    let (x, y) = (x[0], &y[..to.len()]);
+                    for (o, y) in to.iter_mut().zip(y) {
+                        o.write(f(x, *y));
+                    }
+                }
+                _ => {
+                    for (i, o) in to.iter_mut().enumerate() {
+                        o.write(f(x[i * r], y[i * s]));
+                    }
+                }
+            },
+        );
+    }
+}
+
+fn drive1<A: WithDType, U: WithDType>(a: &Tensor, each: Loop1<'_, A, U>) -> Result<Tensor> {
+    let shape = a.dims();
+    let fill = |out: &mut [MaybeUninit<U>]| {
+        with_data::<A, _>(a, |x, layout| {
+            let walk = Walk::new(shape, [layout]);
+            let [step] = walk.inner_strides;
+            chunks(out, |first, part| {
+                let len = part.len();
+                walk.runs(first, len, |range, [i]| each((&x[i..], step), &mut part[range]));
+            });
+            Ok(())
+        })
+    };
+    // SAFETY: the chunks cover the output and the runs each chunk; a loop writes all that it is given.
+    tensor(unsafe { fresh_or(a.elem_count(), fill) }?, shape)
+}
+
+fn drive2<A: WithDType, B: WithDType, U: WithDType>(
+    a: &Tensor,
+    b: &Tensor,
+    each: Loop2<'_, A, B, U>,
+) -> Result<Tensor> {
+    let shape = common_shape(&[a, b])?;
+    let fill = |out: &mut [MaybeUninit<U>]| {
+        with_data::<A, _>(a, |x, la| {
+            with_data::<B, _>(b, |y, lb| {
+                let walk = Walk::new(&shape, [la, lb]);
+                let [r, s] = walk.inner_strides;
+                chunks(out, |first, part| {
+                    let len = part.len();
+                    walk.runs(first, len, |range, [i, j]| {
+                        each((&x[i..], r), (&y[j..], s), &mut part[range]);
+                    });
+                });
+                Ok(())
+            })
+        })
+    };
+    // SAFETY: as in `drive1`.
+    tensor(unsafe { fresh_or(shape.iter().product(), fill) }?, &shape)
+}
+
 /// `f` of each element.
 ///
 /// # Errors
@@ -235,38 +401,20 @@ pub fn map1<A: WithDType, U: WithDType>(
     a: &Tensor,
     f: impl Fn(A) -> U + Copy + Sync + Send,
 ) -> Result<Tensor> {
-    let shape = a.dims().to_vec();
-    let mut out = vec![U::zero(); a.elem_count()];
-    with_data::<A, _>(a, |x, layout| {
-        let walk = Walk::new(&shape, [layout]);
-        chunks(&mut out, |first, part| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    let len = part.len();
-                    walk.runs(
-                        first,
-                        len,
-                        #[inline(always)]
-                        |range, [i]| {
-                            let to = &mut part[range];
-                            if walk.inner_strides == [1] {
-                                for (o, x) in to.iter_mut().zip(&x[i..]) {
-                                    *o = f(*x);
-                                }
-                            } else {
-                                for (j, o) in to.iter_mut().enumerate() {
-                                    *o = f(x[i + j * walk.inner_strides[0]]);
-                                }
-                            }
-                        },
-                    );
-                },
-            );
-        });
-        Ok(())
-    })?;
-    tensor(out, &shape)
+    drive1(a, &loop1(f))
+}
+
+/// `f` of each element, written over the operand if `over`.
+///
+/// # Errors
+/// As [`with_data`].
+pub fn map1_over<A: Stored>(
+    a: &Tensor,
+    over: bool,
+    f: impl Fn(A) -> A + Copy + Sync + Send,
+) -> Result<Tensor> {
+    let each = loop1(f);
+    if over { in_place::over1(a, &each) } else { drive1(a, &each) }
 }
 
 /// `f` of each pair of elements, broadcast.
@@ -278,55 +426,25 @@ pub fn map2<A: WithDType, B: WithDType, U: WithDType>(
     b: &Tensor,
     f: impl Fn(A, B) -> U + Copy + Sync + Send,
 ) -> Result<Tensor> {
-    let shape = common_shape(&[a, b])?;
-    let mut out = vec![U::zero(); shape.iter().product()];
-    with_data::<A, _>(a, |x, la| {
-        with_data::<B, _>(b, |y, lb| {
-            let walk = Walk::new(&shape, [la, lb]);
-            chunks(&mut out, |first, part| {
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        let len = part.len();
-                        walk.runs(
-                            first,
-                            len,
-                            #[inline(always)]
-                            |range, [i, j]| {
-                                let to = &mut part[range];
-                                match walk.inner_strides {
-                                    [1, 1] => {
-                                        for ((o, x), y) in to.iter_mut().zip(&x[i..]).zip(&y[j..]) {
-                                            *o = f(*x, *y);
-                                        }
-                                    }
-                                    [1, 0] => {
-                                        let y = y[j];
-                                        for (o, x) in to.iter_mut().zip(&x[i..]) {
-                                            *o = f(*x, y);
-                                        }
-                                    }
-                                    [0, 1] => {
-                                        let x = x[i];
-                                        for (o, y) in to.iter_mut().zip(&y[j..]) {
-                                            *o = f(x, *y);
-                                        }
-                                    }
-                                    [s, t] => {
-                                        for (k, o) in to.iter_mut().enumerate() {
-                                            *o = f(x[i + k * s], y[j + k * t]);
-                                        }
-                                    }
-                                }
-                            },
-                        );
-                    },
-                );
-            });
-            Ok(())
-        })
-    })?;
-    tensor(out, &shape)
+    drive2(a, b, &loop2(f))
+}
+
+/// `f` of each pair of elements, broadcast, written over the operand of that number if there is one.
+///
+/// # Errors
+/// As [`map2`].
+pub fn map2_over<A: Stored>(
+    a: &Tensor,
+    b: &Tensor,
+    over: Option<usize>,
+    f: impl Fn(A, A) -> A + Copy + Sync + Send,
+) -> Result<Tensor> {
+    let each = loop2(f);
+    match over {
+        None => drive2(a, b, &each),
+        Some(0) => in_place::over2(a, b, &each),
+        Some(_) => in_place::over2(b, a, &|x, y, to| each(y, x, to)),
+    }
 }
 
 /// `f` of each three elements, broadcast.
@@ -340,43 +458,59 @@ pub fn map3<A: WithDType, B: WithDType, C: WithDType, U: WithDType>(
     f: impl Fn(A, B, C) -> U + Copy + Sync + Send,
 ) -> Result<Tensor> {
     let shape = common_shape(&[a, b, c])?;
-    let mut out = vec![U::zero(); shape.iter().product()];
-    with_data::<A, _>(a, |x, la| {
-        with_data::<B, _>(b, |y, lb| {
-            with_data::<C, _>(c, |z, lc| {
-                let walk = Walk::new(&shape, [la, lb, lc]);
-                chunks(&mut out, |first, part| {
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            let len = part.len();
-                            walk.runs(
-                                first,
-                                len,
-                                #[inline(always)]
-                                |range, [i, j, k]| {
-                                    let to = &mut part[range];
-                                    match walk.inner_strides {
-                                        [1, 1, 0] => {
-                                            let z = z[k];
-                                            for ((o, x), y) in to.iter_mut().zip(&x[i..]).zip(&y[j..]) {
-                                                *o = f(*x, *y, z);
+    let fill = |out: &mut [MaybeUninit<U>]| {
+        with_data::<A, _>(a, |x, la| {
+            with_data::<B, _>(b, |y, lb| {
+                with_data::<C, _>(c, |z, lc| {
+                    let walk = Walk::new(&shape, [la, lb, lc]);
+                    chunks(out, |first, part| {
+                        vectorised(
+                            #[inline(always)]
+                            || {
+                                let len = part.len();
+                                walk.runs(
+                                    first,
+                                    len,
+                                    #[inline(always)]
+                                    |range, [i, j, k]| {
+                                        let len = range.len();
+                                        let to = &mut part[range];
+                                        match walk.inner_strides {
+                                            [1, 1, 0] => {
+                                                let z = z[k];
+                                                for ((o, x), y) in
+                                                    to.iter_mut().zip(&x[i..i + len]).zip(&y[j..j + len])
+                                                {
+                                                    o.write(f(*x, *y, z));
+                                                }
+                                            }
+                                            [1, 1, 1] => {
+                                                let z = &z[k..k + len];
+                                                for (((o, x), y), z) in to
+                                                    .iter_mut()
+                                                    .zip(&x[i..i + len])
+                                                    .zip(&y[j..j + len])
+                                                    .zip(z)
+                                                {
+                                                    o.write(f(*x, *y, *z));
+                                                }
+                                            }
+                                            [r, s, t] => {
+                                                for (n, o) in to.iter_mut().enumerate() {
+                                                    o.write(f(x[i + n * r], y[j + n * s], z[k + n * t]));
+                                                }
                                             }
                                         }
-                                        [r, s, t] => {
-                                            for (n, o) in to.iter_mut().enumerate() {
-                                                *o = f(x[i + n * r], y[j + n * s], z[k + n * t]);
-                                            }
-                                        }
-                                    }
-                                },
-                            );
-                        },
-                    );
-                });
-                Ok(())
+                                    },
+                                );
+                            },
+                        );
+                    });
+                    Ok(())
+                })
             })
         })
-    })?;
-    tensor(out, &shape)
+    };
+    // SAFETY: as in `map1`.
+    tensor(unsafe { fresh_or(shape.iter().product(), fill) }?, &shape)
 }

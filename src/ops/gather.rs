@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::args::{Arg, ArgKind, Args, Signature, required, resolve_axes};
 use super::expand::{expand, full};
 use super::layout::{arity, axis_dim, check_index};
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, ScatterAdd};
+use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, ScatterAdd, copies};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type, broadcast};
 
@@ -49,7 +49,7 @@ impl Primitive for Gather {
     }
 
     fn eval(&self, _cx: &EvalContext<'_>, inputs: &[Tensor]) -> candle_core::Result<Tensor> {
-        inputs[0].contiguous()?.gather(&inputs[1].contiguous()?, self.axis)
+        copies::contiguous(&inputs[0])?.gather(&copies::contiguous(&inputs[1])?, self.axis)
     }
 
     fn label(&self) -> String {

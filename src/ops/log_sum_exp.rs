@@ -8,7 +8,7 @@ use super::fold::{items, number};
 use super::reduce::{axes_of, reshape, static_axis};
 use super::softmax::rows;
 use super::util::{arity, check_axes, output_shape, reduced_shape, require_float};
-use super::{Binary, EvalContext, GradContext, NodeId, OpError, Primitive, Unary};
+use super::{Binary, EvalContext, GradContext, NodeId, OpError, Primitive, Unary, copies};
 use crate::shape::Type;
 
 /// The logarithm of the sum of exponentials, without overflow.
@@ -50,7 +50,7 @@ impl Primitive for LogSumExp {
         let count: usize = order.iter().map(|a| x.dims()[*a]).product();
         let len: usize = self.axes.iter().map(|a| x.dims()[*a]).product();
         order.extend(&self.axes);
-        let x = x.permute(order)?.contiguous()?.reshape((count, len))?;
+        let x = copies::contiguous(&x.permute(order)?)?.reshape((count, len))?;
         rows::rows(cx, &x, rows::Kind::LogSumExp)?.reshape(shape)
     }
 

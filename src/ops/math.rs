@@ -1,6 +1,9 @@
 //! Functions of one number in f32 and f64. Those of f32 are polynomials that a compiler turns into vector
 //! instructions; they agree with the exact values to a few units in the last place.
 
+pub mod circle;
+mod powers;
+
 /// What elementwise kernels need of a float.
 pub trait Real: Copy {
     /// `exp`.
@@ -9,9 +12,49 @@ pub trait Real: Copy {
     fn tanh_(self) -> Self;
     /// The error function.
     fn erf_(self) -> Self;
+    /// The natural logarithm.
+    fn log_(self) -> Self;
+    /// `log(1 + x)`.
+    fn log1p_(self) -> Self;
+    /// `exp(x) - 1`.
+    fn expm1_(self) -> Self;
+    /// To that power.
+    fn pow_(self, power: Self) -> Self;
+    /// `x σ(x)`.
+    fn silu_(self) -> Self;
+    /// The derivative of [`Real::silu_`].
+    fn silu_slope_(self) -> Self;
+    /// In double precision.
+    fn wide(self) -> f64;
+    /// Rounded from double precision.
+    fn narrow(x: f64) -> Self;
+}
+
+/// What follows from the functions of a precision.
+macro_rules! shared {
+    ($module:ident, $t:ty) => {
+        #[inline(always)]
+        fn silu_(self) -> $t {
+            $module::silu(self)
+        }
+        #[inline(always)]
+        fn silu_slope_(self) -> $t {
+            $module::silu_slope(self)
+        }
+        #[inline(always)]
+        fn wide(self) -> f64 {
+            self.into()
+        }
+        #[inline(always)]
+        fn narrow(x: f64) -> $t {
+            x as $t
+        }
+    };
 }
 
 impl Real for f64 {
+    shared!(double, f64);
+
     #[inline(always)]
     fn exp_(self) -> f64 {
         self.exp()
@@ -24,9 +67,44 @@ impl Real for f64 {
     fn erf_(self) -> f64 {
         candle_core::cpu::erf::erf_f64(self)
     }
+    #[inline(always)]
+    fn log_(self) -> f64 {
+        self.ln()
+    }
+    #[inline(always)]
+    fn log1p_(self) -> f64 {
+        self.ln_1p()
+    }
+    #[inline(always)]
+    fn expm1_(self) -> f64 {
+        self.exp_m1()
+    }
+    #[inline(always)]
+    fn pow_(self, power: f64) -> f64 {
+        self.powf(power)
+    }
 }
 
 impl Real for f32 {
+    shared!(single, f32);
+
+    #[inline(always)]
+    fn log_(self) -> f32 {
+        powers::log(self)
+    }
+    #[inline(always)]
+    fn log1p_(self) -> f32 {
+        powers::log1p(self)
+    }
+    #[inline(always)]
+    fn expm1_(self) -> f32 {
+        powers::expm1(self)
+    }
+    #[inline(always)]
+    fn pow_(self, power: f32) -> f32 {
+        powers::pow(self, power)
+    }
+
     /// Cephes `expf`: a polynomial of degree 6 after reduction to |r| ≤ ln 2 / 2.
     #[inline(always)]
     fn exp_(self) -> f32 {
@@ -37,7 +115,8 @@ impl Real for f32 {
         let x = if x < -104.0 { -104.0 } else { x };
         // Adding and subtracting 1.5 · 2²³ rounds to the nearest integer.
         const ROUND: f32 = 12_582_912.0;
-        let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+        let z = x * std::f32::consts::LOG2_E + ROUND;
+        let n = z - ROUND;
         let r = (x - n * LN2_HI) - n * LN2_LO;
         let p = 1.987_569_1e-4_f32;
         let p = p * r + 1.398_199_9e-3;
@@ -46,11 +125,11 @@ impl Real for f32 {
         let p = p * r + 1.666_666_5e-1;
         let p = p * r + 0.5;
         let y = p * (r * r) + r + 1.0;
-        // 2ⁿ in two factors, since n runs from -151 to 129.
-        let n = n as i32;
+        // 2ⁿ in two factors, since n runs from -151 to 129. The lowest bits of z are n.
+        let n = (z.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
         let half = n >> 1;
-        let rest = n - half;
-        let power = |k: i32| f32::from_bits(((k + 127) as u32) << 23);
+        let rest = n.wrapping_sub(half);
+        let power = |k: i32| f32::from_bits((k.wrapping_add(127) as u32) << 23);
         y * power(half) * power(rest)
     }
 
@@ -135,6 +214,26 @@ macro_rules! functions {
             pub fn erf(x: T) -> T {
                 x.erf_()
             }
+            /// The natural logarithm.
+            #[inline(always)]
+            pub fn log(x: T) -> T {
+                x.log_()
+            }
+            /// `log(1 + x)`.
+            #[inline(always)]
+            pub fn log1p(x: T) -> T {
+                x.log1p_()
+            }
+            /// `exp(x) - 1`.
+            #[inline(always)]
+            pub fn expm1(x: T) -> T {
+                x.expm1_()
+            }
+            /// `x` to the power `y`.
+            #[inline(always)]
+            pub fn pow(x: T, y: T) -> T {
+                x.pow_(y)
+            }
             /// The logistic function.
             #[inline(always)]
             pub fn sigmoid(x: T) -> T {
@@ -187,7 +286,7 @@ macro_rules! functions {
             /// `log(1 + exp(x))` without overflow.
             #[inline(always)]
             pub fn softplus(x: T) -> T {
-                relu(x) + (-x.abs()).exp().ln_1p()
+                relu(x) + (-x.abs()).exp_().log1p_()
             }
             /// -1, 0 or 1; not a number stays what it is.
             #[inline(always)]
@@ -254,6 +353,61 @@ mod tests {
         assert!(worst(-9.0, 9.0, 0.0, single::tanh, f64::tanh) < 7.0);
         assert!(worst(-5.0, 5.0, 0.0, single::erf, candle_core::cpu::erf::erf_f64) < 8.0);
         assert!(worst(-80.0, 80.0, 0.0, single::sigmoid, double::sigmoid) < 4.0);
+        assert!(worst(1e-3, 100.0, 1e-6, single::log, f64::ln) < 1.5);
+        assert!(worst(0.5, 2.0, 1e-9, single::log, f64::ln) < 1.5);
+        assert!(worst(1e-45, 1e-37, 0.0, single::log, f64::ln) < 1.5);
+        assert!(worst(1e30, 3.4e38, 0.0, single::log, f64::ln) < 1.5);
+        assert!(worst(-0.999, 1.0, 0.0, single::log1p, f64::ln_1p) < 2.5);
+        assert!(worst(-1e-6, 1e-6, 0.0, single::log1p, f64::ln_1p) < 1.5);
+        assert!(worst(1.0, 1e9, 0.0, single::log1p, f64::ln_1p) < 1.5);
+        assert!(worst(-18.0, 88.0, 0.0, single::expm1, f64::exp_m1) < 2.5);
+        assert!(worst(-1e-3, 1e-3, 0.0, single::expm1, f64::exp_m1) < 1.5);
+        assert!(worst(-40.0, 40.0, 0.0, single::softplus, double::softplus) < 3.0);
+        for reach in [1.0, 100.0, 1e6, 3.9e8] {
+            assert!(worst(-reach, reach, 1e-9, circle::sin, f64::sin) < 0.6, "sin to {reach}");
+            assert!(worst(-reach, reach, 1e-9, circle::cos, f64::cos) < 0.6, "cos to {reach}");
+            assert!(worst(-reach, reach, 1e-9, circle::tan, f64::tan) < 0.6, "tan to {reach}");
+        }
+        for y in [-3.0, -1.5, -0.1, 0.3, 0.5, 2.0, 7.3, 30.0] {
+            let n = 100_000;
+            let powers = (1..n).map(|i| {
+                let x = i as f32 * 0.000_15;
+                let want = f64::from(x).powf(f64::from(y));
+                let have = f64::from(single::pow(x, y));
+                let normal = want > f64::from(f32::MIN_POSITIVE) && want < f64::from(f32::MAX);
+                if normal { ((have - want) / want).abs() * 16_777_216.0 } else { 0.0 }
+            });
+            assert!(powers.fold(0.0, f64::max) < 1.1, "the power {y}");
+        }
+    }
+
+    #[test]
+    fn powers_have_the_exceptions_of_c() {
+        let of = [0.0, -0.0, 1.0, -1.0, 2.0, -2.5, 0.5, -0.3, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+        let to = [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            2.0,
+            3.0,
+            -3.0,
+            0.5,
+            -0.7,
+            1e30,
+            -1e30,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+        ];
+        for x in of {
+            for y in to {
+                let (have, want) = (single::pow(x, y), x.powf(y));
+                let same = have == want && have.is_sign_negative() == want.is_sign_negative();
+                let near = (have - want).abs() <= 1e-6 * want.abs();
+                assert!(same || near || (have.is_nan() && want.is_nan()), "{x}^{y}: {have} and {want}");
+            }
+        }
     }
 
     #[test]
@@ -265,6 +419,37 @@ mod tests {
         assert!(single::exp(-100.0) > 0.0, "a subnormal");
         assert!(single::exp(f32::NAN).is_nan());
         assert!(single::tanh(f32::NAN).is_nan() && single::erf(f32::NAN).is_nan());
+        let odd = [
+            f32::NAN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            0.0,
+            -0.0,
+            -1.0,
+            1e-45,
+            f32::MAX,
+            -90.0,
+            88.72,
+            -2.0,
+        ];
+        let alike = |name: &str, f: fn(f32) -> f32, exact: fn(f32) -> f32| {
+            for x in odd {
+                let (have, want) = (f(x), exact(x));
+                let near = (have - want).abs() <= 2e-6 * want.abs();
+                assert!(
+                    have == want || near || (have.is_nan() && want.is_nan()),
+                    "{name} {x}: {have}, {want}"
+                );
+            }
+        };
+        alike("log", single::log, f32::ln);
+        alike("log1p", single::log1p, f32::ln_1p);
+        alike("expm1", single::expm1, f32::exp_m1);
+        alike("softplus", single::softplus, |x| if x > 20.0 { x } else { x.exp().ln_1p() });
+        for f in [circle::sin, circle::cos, circle::tan] {
+            assert!(f(f32::NAN).is_nan());
+        }
+        assert!(circle::sin(-0.0).is_sign_negative() && single::expm1(-0.0).is_sign_negative());
         assert_eq!((single::tanh(30.0), single::tanh(-30.0)), (1.0, -1.0));
         assert_eq!((single::erf(30.0), single::erf(-30.0)), (1.0, -1.0));
         assert!(single::max(f32::NAN, 1.0).is_nan() && single::max(1.0, f32::NAN).is_nan());

@@ -14,23 +14,32 @@ pub mod primitive;
 pub mod resize;
 pub mod structure;
 
+mod after;
 mod arange;
 mod arg_reduce;
 pub mod arg_sort;
+mod attention;
+mod attention_grad;
 mod binary;
 mod cast;
 pub mod cat;
+mod checkpoint;
 mod compare;
+mod composed;
 mod conv;
+mod conv_fused;
 mod conv_transpose;
 mod conv_weight_grad;
+mod copies;
 mod cpu;
 mod cumulative;
 mod dim_value;
 mod einsum;
+mod elementwise;
 pub mod expand;
 mod fold;
 pub mod gather;
+mod in_place;
 pub mod index;
 mod kernels;
 mod layout;
@@ -38,6 +47,8 @@ mod log_sum_exp;
 mod mask;
 mod math;
 mod matmul;
+mod normalize;
+mod normalize_grad;
 mod one_hot;
 pub mod pad;
 mod pattern;
@@ -64,6 +75,8 @@ mod tests_conv;
 #[cfg(test)]
 mod tests_elementwise;
 #[cfg(test)]
+mod tests_fused;
+#[cfg(test)]
 mod tests_random;
 #[cfg(test)]
 mod tests_shape;
@@ -77,24 +90,32 @@ pub use error::OpError;
 pub use primitive::{Emit, EvalContext, GradContext, NodeId, Primitive};
 pub use structure::{Column, Const, Input, Loop, LoopInput, Parameter, Project, Table};
 
+pub use after::After;
 pub use arange::Arange;
 pub use arg_reduce::{ArgReduce, ArgReduceKind};
 pub use arg_sort::ArgSort;
+pub use attention::Attention;
+pub use attention_grad::AttentionGrad;
 pub use binary::{Binary, power};
 pub use cast::{Cast, cast_to};
 pub use cat::Cat;
+pub use checkpoint::Checkpoint;
 pub use compare::{Compare, CompareKind, Logical};
 pub use conv::Conv;
+pub use conv_fused::ConvFused;
 pub use conv_spec::ConvSpec;
 pub use conv_transpose::ConvTranspose;
 pub use conv_weight_grad::ConvWeightGrad;
 pub use cumulative::{Cumulative, CumulativeKind, LinearScan};
 pub use dim_value::{DimValue, dim_value};
 pub use einsum::einsum;
+pub use elementwise::{Elementwise, Step};
 pub use expand::Expand;
 pub use gather::Gather;
 pub use log_sum_exp::LogSumExp;
 pub use matmul::MatMul;
+pub use normalize::{Normalize, Over};
+pub use normalize_grad::NormalizeGrad;
 pub use one_hot::OneHot;
 pub use pad::{Pad, PadMode};
 pub use permute::Permute;
@@ -156,6 +177,9 @@ macro_rules! ops {
             fn is_view(&self, inputs: &[&Type]) -> bool {
                 match self { $(Op::$name(op) => op.is_view(inputs),)* }
             }
+            fn overwrites(&self, input: usize, inputs: &[&Type], output: &Type) -> bool {
+                match self { $(Op::$name(op) => op.overwrites(input, inputs, output),)* }
+            }
             fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim) {
                 match self { $(Op::$name(op) => op.map_dims(f),)* }
             }
@@ -186,11 +210,15 @@ ops! {
     Unary,
     /// A function of two elements, broadcast.
     Binary,
+    /// Several of them, one after the other.
+    Elementwise,
     // Products, convolutions, windows.
     /// Matrix product.
     MatMul,
     /// Convolution.
     Conv,
+    /// Convolution with a bias and a residual.
+    ConvFused,
     /// Transposed convolution.
     ConvTranspose,
     /// Gradient of a convolution's weight.
@@ -250,6 +278,10 @@ ops! {
     Cast,
     /// The identity without a gradient.
     StopGrad,
+    /// The identity at the end of what the backward pass computes again.
+    Checkpoint,
+    /// The identity, after another value is known.
+    After,
     /// An open dimension as a number.
     DimValue,
     // Reductions and walks along axes.
@@ -267,6 +299,15 @@ ops! {
     Softmax,
     /// Log-softmax along an axis.
     LogSoftmax,
+    // What the optimizer fuses.
+    /// Group, layer or root-mean-square normalisation.
+    Normalize,
+    /// Its gradients.
+    NormalizeGrad,
+    /// Scaled dot-product attention.
+    Attention,
+    /// Its gradients.
+    AttentionGrad,
 }
 
 /// Every operation as the language calls it, in alphabetical order of families.

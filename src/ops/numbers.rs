@@ -23,7 +23,15 @@ pub fn evaluate(op: &Op, operands: &[(Vec<f64>, DType)], output: DType) -> Optio
     }
     let ty = Type::of(if output.is_float() { DType::F64 } else { output }, &[count]);
     let device = Device::Cpu;
-    let cx = EvalContext { device: &device, output: &ty, seed: 0, loop_step: 0, step: 0, first_sample: 0 };
+    let cx = EvalContext {
+        device: &device,
+        output: &ty,
+        seed: 0,
+        loop_step: 0,
+        step: 0,
+        first_sample: 0,
+        overwrite: None,
+    };
     let result = op.eval(&cx, &tensors?).ok()?.to_dtype(candle_core::DType::F64).ok()?;
     let values = result.to_vec1::<f64>().ok()?;
     let exact = output.is_float() || values.iter().all(|v| v.fract() == 0.0 && v.abs() < EXACT);

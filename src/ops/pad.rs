@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required};
 use super::layout::{arity, constant, index_tensor};
 use super::slice::{flip, slice};
-use super::{Binary, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Reduce, ReduceKind};
+use super::{Binary, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Reduce, ReduceKind, copies};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type, is_nonnegative};
 
@@ -153,16 +153,16 @@ impl Primitive for Pad {
                     let fill = |size: usize| {
                         let mut dims = x.dims().to_vec();
                         dims[axis] = size;
-                        Tensor::full(self.value, dims, cx.device)?.to_dtype(x.dtype())
+                        Tensor::full(self.value, (), cx.device)?.to_dtype(x.dtype())?.broadcast_as(dims)
                     };
                     if before > 0 {
                         parts.push(fill(before)?);
                     }
-                    parts.push(x.contiguous()?);
+                    parts.push(x.clone());
                     if after > 0 {
                         parts.push(fill(after)?);
                     }
-                    Tensor::cat(&parts, axis)?
+                    copies::cat(&parts, axis)?
                 }
                 PadMode::Reflect | PadMode::Replicate => {
                     let last = len as i64 - 1;

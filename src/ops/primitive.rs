@@ -54,6 +54,13 @@ pub trait Primitive {
         false
     }
 
+    /// Whether the output may be written over input `input`, on the CPU, where nobody reads that input
+    /// afterwards: it then lies in order, shares its storage with no other input, and is named by
+    /// [`EvalContext::overwrite`]. Types are constant.
+    fn overwrites(&self, _input: usize, _inputs: &[&Type], _output: &Type) -> bool {
+        false
+    }
+
     /// Rewrites the dimensions among the attributes, when open dimensions get their values.
     fn map_dims(&mut self, _f: &mut dyn FnMut(&Dim) -> Dim) {}
 }
@@ -135,4 +142,6 @@ pub struct EvalContext<'a> {
     pub step: u32,
     /// The index of the first sample of the batch, for replaying a sample or a shard by itself.
     pub first_sample: u32,
+    /// An input that the output is to be written over, of an operation that said that it can.
+    pub overwrite: Option<usize>,
 }

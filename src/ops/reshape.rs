@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required, resolve_axes};
 use super::layout::{arity, check_shape, product};
 use super::util::output_shape;
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, copies};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type, display_shape};
 
@@ -43,7 +43,7 @@ impl Primitive for Reshape {
     }
 
     fn eval(&self, cx: &EvalContext<'_>, inputs: &[Tensor]) -> candle_core::Result<Tensor> {
-        inputs[0].reshape(output_shape(cx)?)
+        copies::contiguous(&inputs[0])?.reshape(output_shape(cx)?)
     }
 
     fn label(&self) -> String {

@@ -7,7 +7,7 @@ use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required, re
 use super::layout::{arity, axis_dim, constant, index_tensor};
 use super::pad::pad_axis;
 use super::reshape::{reshape, unsqueeze};
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, copies};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type, display_shape, is_nonnegative};
 
@@ -103,7 +103,7 @@ impl Primitive for Slice {
             false => taken.map(|i| (end - 1 - i) as i64).collect(),
         };
         let count = indices.len();
-        inputs[0].contiguous()?.index_select(&index_tensor(cx, indices, &[count])?, self.axis)
+        copies::contiguous(&inputs[0])?.index_select(&index_tensor(cx, indices, &[count])?, self.axis)
     }
 
     fn label(&self) -> String {

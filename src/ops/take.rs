@@ -7,7 +7,7 @@ use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required, re
 use super::expand::full;
 use super::layout::{arity, axis_dim, check_index, product};
 use super::reshape::reshape;
-use super::{Emit, EvalContext, GradContext, IndexAdd, NodeId, OpError, Primitive};
+use super::{Emit, EvalContext, GradContext, IndexAdd, NodeId, OpError, Primitive, copies};
 use crate::shape::Type;
 
 /// The slices of `x` along an axis that an index names: the axis is replaced by the axes of the index.
@@ -50,7 +50,7 @@ impl Primitive for Take {
         let mut shape = inputs[0].dims()[..self.axis].to_vec();
         shape.extend_from_slice(inputs[1].dims());
         shape.extend_from_slice(&inputs[0].dims()[self.axis + 1..]);
-        inputs[0].contiguous()?.index_select(&index.contiguous()?, self.axis)?.reshape(shape)
+        copies::contiguous(&inputs[0])?.index_select(&index.contiguous()?, self.axis)?.reshape(shape)
     }
 
     fn label(&self) -> String {

@@ -169,7 +169,15 @@ impl Tape {
 
 /// A context on the CPU.
 pub fn context(output: &Type) -> EvalContext<'_> {
-    EvalContext { device: &Device::Cpu, output, seed: 0, loop_step: 0, step: 0, first_sample: 0 }
+    EvalContext {
+        device: &Device::Cpu,
+        output,
+        seed: 0,
+        loop_step: 0,
+        step: 0,
+        first_sample: 0,
+        overwrite: None,
+    }
 }
 
 /// What a test builds: inputs to one output.

@@ -57,6 +57,52 @@ fn convolutions_have_first_and_second_gradients() {
 }
 
 #[test]
+fn fused_convolutions_are_the_sum_of_their_parts() {
+    for (i, s) in specs().into_iter().enumerate() {
+        let (x, w) = (
+            Array::random(&[2, 2, 5, 4], 1, 1.0),
+            Array::random(&[2, 2 / s.groups, s.kernel[0], s.kernel[1]], 2, 1.0),
+        );
+        let conv = Conv { spec: s.clone() };
+        let y = testing::evaluate(&[x.clone(), w.clone()], &|to, xs| to.emit(conv.clone().into(), xs));
+        let (b, r) = (Array::random(&[2], 3, 1.0), Array::random(&y.shape, 4, 1.0));
+        for (bias, residual) in [(false, false), (true, false), (false, true), (true, true)] {
+            let fused = ConvFused { spec: s.clone(), bias, residual };
+            let mut inputs = vec![x.clone(), w.clone()];
+            inputs.extend(bias.then(|| b.clone()));
+            inputs.extend(residual.then(|| r.clone()));
+            let plane: usize = y.shape[2..].iter().product();
+            let expected: Vec<f64> = (0..y.data.len())
+                .map(|at| {
+                    let with_bias = if bias { y.data[at] + b.data[at / plane % 2] } else { y.data[at] };
+                    if residual { with_bias + r.data[at] } else { with_bias }
+                })
+                .collect();
+            let build: testing::Build<'_> = &|to, xs| to.emit(fused.clone().into(), xs);
+            assert_eq!(testing::evaluate(&inputs, build).data, expected, "case {i} {bias} {residual}");
+            check_gradients(&inputs, build);
+            let single: Vec<Array> = inputs.iter().map(|a| a.clone().cast(DType::F32)).collect();
+            let last = inputs.len() - 1;
+            let batched: Vec<bool> = (0..=last).map(|k| k == 0 || (residual && k == last)).collect();
+            assert_batch_invariant(&single, &batched, build);
+        }
+    }
+}
+
+#[test]
+fn fused_convolutions_refuse_what_does_not_fit() {
+    let fused = ConvFused { spec: specs()[0].clone(), bias: true, residual: true };
+    let f32s = |shape: &[usize]| Type::of(DType::F32, shape);
+    let (x, w) = (f32s(&[2, 2, 5, 4]), f32s(&[3, 2, 3, 3]));
+    let infer = |b: &[usize], r: &[usize]| fused.infer(&[&x, &w, &f32s(b), &f32s(r)]);
+    assert_eq!(infer(&[3], &[2, 3, 5, 4]).expect("fits"), f32s(&[2, 3, 5, 4]));
+    assert_eq!(infer(&[2], &[2, 3, 5, 4]).expect_err("bias").code, codes::SHAPE_MISMATCH);
+    assert_eq!(infer(&[3], &[2, 3, 5, 5]).expect_err("residual").code, codes::SHAPE_MISMATCH);
+    assert_eq!(fused.infer(&[&x, &w]).expect_err("too few").code, codes::INTERNAL);
+    assert_eq!(fused.label(), "conv2d 3×3, pad 1 + bias + residual");
+}
+
+#[test]
 fn products_have_first_and_second_gradients() {
     for (a, b) in [
         (&[3, 4][..], &[4, 2][..]),

@@ -14,8 +14,15 @@ fn source(dist: Dist, shape: &[usize], dtype: DType) -> Random {
 
 fn draw(random: &Random, change: impl Fn(&mut EvalContext<'_>)) -> Tensor {
     let ty = random.infer(&[]).expect("a type");
-    let mut cx =
-        EvalContext { device: &Device::Cpu, output: &ty, seed: 3, loop_step: 0, step: 0, first_sample: 0 };
+    let mut cx = EvalContext {
+        device: &Device::Cpu,
+        output: &ty,
+        seed: 3,
+        loop_step: 0,
+        step: 0,
+        first_sample: 0,
+        overwrite: None,
+    };
     change(&mut cx);
     random.eval(&cx, &[]).expect("numbers")
 }

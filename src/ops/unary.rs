@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::util::{arity, require_float, require_number};
 use super::{
-    Binary, Compare, CompareKind, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Where,
+    Binary, Compare, CompareKind, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Where, in_place,
 };
 use crate::shape::{DType, Type};
 
@@ -234,6 +234,10 @@ impl Primitive for Unary {
 
     fn eval(&self, cx: &EvalContext<'_>, inputs: &[Tensor]) -> candle_core::Result<Tensor> {
         eval::eval(*self, cx, &inputs[0])
+    }
+
+    fn overwrites(&self, _input: usize, inputs: &[&Type], output: &Type) -> bool {
+        inputs.first().is_some_and(|x| in_place::fits(x, output))
     }
 
     fn flops(&self, _inputs: &[&Type], output: &Type) -> f64 {

@@ -5,6 +5,7 @@ mod algebraic;
 mod common_subexpressions;
 mod constant_folding;
 mod dead_code;
+mod elementwise_chains;
 mod hoist;
 mod merge_loops;
 mod rewrite;
@@ -13,6 +14,8 @@ mod rewrite;
 mod property;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_fusion;
 
 use std::collections::BTreeSet;
 
@@ -20,6 +23,7 @@ pub use algebraic::algebraic;
 pub use common_subexpressions::common_subexpressions;
 pub use constant_folding::constant_folding;
 pub use dead_code::dead_code;
+pub use elementwise_chains::elementwise_chains;
 pub use hoist::hoist;
 pub use merge_loops::merge_loops;
 
@@ -34,17 +38,37 @@ pub struct Pass {
     pub doc: &'static str,
     /// Applies it once.
     pub run: fn(&Graph) -> Graph,
+    /// When it runs.
+    pub stage: Stage,
+}
+
+/// When a pass runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// In rounds with the others, until none of them changes anything.
+    Simplify,
+    /// Once after that: it makes operations that the others do not see through.
+    Fuse,
 }
 
 /// Every pass, in the order in which they run.
 pub const PASSES: &[Pass] = &[
-    Pass { name: "merge_loops", doc: "one run for two loops over the same", run: merge_loops },
-    Pass { name: "common_subexpressions", doc: "equal nodes become one", run: common_subexpressions },
-    Pass { name: "constant_folding", doc: "arithmetic of constants, in f64", run: constant_folding },
-    Pass { name: "algebraic", doc: "identities of zero, one, negation, reshaping", run: algebraic },
-    Pass { name: "hoist", doc: "loop-invariant code leaves its loop", run: hoist },
-    Pass { name: "dead_code", doc: "what nobody needs goes", run: dead_code },
+    simplify("merge_loops", "one run for two loops over the same", merge_loops),
+    simplify("common_subexpressions", "equal nodes become one", common_subexpressions),
+    simplify("constant_folding", "arithmetic of constants, in f64", constant_folding),
+    simplify("algebraic", "identities of zero, one, negation, reshaping", algebraic),
+    simplify("hoist", "loop-invariant code leaves its loop", hoist),
+    simplify("dead_code", "what nobody needs goes", dead_code),
+    fuse("elementwise_chains", "elementwise operations in one walk over memory", elementwise_chains),
 ];
+
+const fn simplify(name: &'static str, doc: &'static str, run: fn(&Graph) -> Graph) -> Pass {
+    Pass { name, doc, run, stage: Stage::Simplify }
+}
+
+const fn fuse(name: &'static str, doc: &'static str, run: fn(&Graph) -> Graph) -> Pass {
+    Pass { name, doc, run, stage: Stage::Fuse }
+}
 
 /// What `optimize` does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,14 +80,15 @@ pub struct Options {
 /// Rounds after which `optimize` stops whether or not there is more to do.
 const ROUNDS: usize = 32;
 
-/// Runs all passes that are not disabled until none changes anything.
+/// Runs the passes that are not disabled: those that simplify until none changes anything, then those that
+/// fuse, each followed by the removal of what it left behind.
 pub fn optimize(graph: &Graph, options: &Options) -> Graph {
+    let on = |stage| PASSES.iter().filter(move |p| p.stage == stage && !options.disabled.contains(p.name));
     let mut graph = graph.clone();
     for _ in 0..ROUNDS {
         let mut changed = false;
-        for pass in PASSES.iter().filter(|p| !options.disabled.contains(p.name)) {
-            let new = (pass.run)(&graph);
-            debug_assert_eq!(crate::graph::validate::validate(&new), Ok(()), "after `{}`", pass.name);
+        for pass in on(Stage::Simplify) {
+            let new = apply(pass, &graph);
             changed |= !unchanged(&graph, &new);
             graph = new;
         }
@@ -71,7 +96,19 @@ pub fn optimize(graph: &Graph, options: &Options) -> Graph {
             break;
         }
     }
+    for pass in on(Stage::Fuse) {
+        graph = apply(pass, &graph);
+        if !options.disabled.contains("dead_code") {
+            graph = dead_code(&graph);
+        }
+    }
     graph
+}
+
+fn apply(pass: &Pass, graph: &Graph) -> Graph {
+    let new = (pass.run)(graph);
+    debug_assert_eq!(crate::graph::validate::validate(&new), Ok(()), "after `{}`", pass.name);
+    new
 }
 
 /// Whether both have the same nodes in the same order.

@@ -10,23 +10,23 @@ use crate::ops::{
 use crate::shape::{DType, Dim, Type};
 use crate::source::Span;
 
-fn ty(shape: &[usize]) -> Type {
+pub(super) fn ty(shape: &[usize]) -> Type {
     Type::of(DType::F32, shape)
 }
 
-fn at(graph: &mut Graph, region: usize) -> Builder<'_> {
+pub(super) fn at(graph: &mut Graph, region: usize) -> Builder<'_> {
     Builder::new(graph, region, Span::default(), "".into())
 }
 
-fn put(b: &mut Builder<'_>, op: impl Into<Op>, inputs: &[NodeId]) -> NodeId {
+pub(super) fn put(b: &mut Builder<'_>, op: impl Into<Op>, inputs: &[NodeId]) -> NodeId {
     b.emit(op.into(), inputs).unwrap()
 }
 
-fn input(b: &mut Builder<'_>, name: &str, shape: &[usize]) -> NodeId {
+pub(super) fn input(b: &mut Builder<'_>, name: &str, shape: &[usize]) -> NodeId {
     put(b, Input { name: name.into(), ty: ty(shape) }, &[])
 }
 
-fn number(b: &mut Builder<'_>, value: f64) -> NodeId {
+pub(super) fn number(b: &mut Builder<'_>, value: f64) -> NodeId {
     put(b, Const { value, dtype: DType::F32 }, &[])
 }
 
@@ -35,7 +35,7 @@ fn shape(dims: &[i64]) -> Vec<Dim> {
 }
 
 /// Applies passes and compares the texts.
-fn golden(graph: &Graph, passes: &[fn(&Graph) -> Graph], before: &str, after: &str) {
+pub(super) fn golden(graph: &Graph, passes: &[fn(&Graph) -> Graph], before: &str, after: &str) {
     validate::validate(graph).unwrap();
     let mut new = graph.clone();
     for pass in passes {
@@ -48,7 +48,7 @@ fn golden(graph: &Graph, passes: &[fn(&Graph) -> Graph], before: &str, after: &s
     assert_eq!(lines(&text::print(&new)), lines(after), "after");
 }
 
-fn root(build: impl FnOnce(&mut Builder<'_>) -> Vec<NodeId>) -> Graph {
+pub(super) fn root(build: impl FnOnce(&mut Builder<'_>) -> Vec<NodeId>) -> Graph {
     let mut g = Graph::new("g");
     let outputs = build(&mut at(&mut g, 0));
     g.regions[0].outputs = outputs;
@@ -458,9 +458,8 @@ fn golden_end(new: &Graph) {
 %6 = loop ×3 reversed (1 carried, 0 captured, 1 scanned) %4, %5 : [2]
   %0 = input #0 : [2]
   %1 = input #1 : [2]
-  %2 = cos %1 : [2]
-  %3 = mul %0, %2 : [2]
-  give %3
+  %2 = elementwise (#2 = cos #0; #3 = mul #1 #2) %1, %0 : [2]
+  give %2
 %7 = output #0 of %6 : [2]
 give %2, %7";
     assert_eq!(text::print(new).trim(), want.trim());

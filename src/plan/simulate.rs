@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::{Schedule, bytes};
-use crate::graph::{Graph, Node, RegionId};
+use crate::graph::{Graph, Node, NodeId, RegionId};
 use crate::ops::{Loop, Op, Primitive};
 use crate::shape::Type;
 
@@ -114,7 +114,7 @@ impl Run<'_> {
                 Op::Loop(l) => self.repeat(l, &inputs),
                 _ => match fixed_key(node, region, id.index()).and_then(|k| self.fixed.get(&k)) {
                     Some(value) => vec![value.clone()],
-                    None => vec![self.operation(node, &inputs, region)],
+                    None => vec![self.operation(node, &inputs, region, frees)],
                 },
             };
             for value in &out {
@@ -130,14 +130,28 @@ impl Run<'_> {
         values
     }
 
-    /// The output of an operation: a view of its first input, or a tensor of its own.
-    fn operation(&mut self, node: &Node, inputs: &[Value], region: RegionId) -> Value {
+    /// The output of an operation: a view of its first input, an input written over, or a tensor of its own.
+    fn operation(&mut self, node: &Node, inputs: &[Value], region: RegionId, frees: &[NodeId]) -> Value {
         let dag = &self.graph.regions[region].dag;
         let types: Vec<&Type> = node.inputs.iter().map(|i| &dag[*i].ty).collect();
         if let Some(x) = inputs.first().filter(|_| node.op.is_view(&types))
             && let Some(view) = view(&node.op, x, &node.ty)
         {
             return view;
+        }
+        let over = inputs.iter().enumerate().find(|(i, x)| {
+            let id = node.inputs[*i];
+            let (size, users) = self.storages[x.storage];
+            frees.contains(&id)
+                && node.inputs.iter().filter(|other| **other == id).count() == 1
+                && node.op.overwrites(*i, &types, &node.ty)
+                && x.contiguous()
+                && users == 1
+                && size == bytes(&node.ty)
+        });
+        if let Some((_, x)) = over {
+            self.note(node.op.scratch_bytes(&types, &node.ty));
+            return x.clone();
         }
         let value = self.make(&node.ty);
         self.note(self.storages[value.storage].0 + node.op.scratch_bytes(&types, &node.ty));

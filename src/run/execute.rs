@@ -250,7 +250,7 @@ impl Run<'_> {
             if self.watcher.cancelled() {
                 return Err(RunError::Cancelled);
             }
-            let out = self.node(region, *id, &mut values, frame)?;
+            let out = self.node(region, *id, frees, &mut values, frame)?;
             for tensor in &out {
                 self.account.hold(tensor);
             }
@@ -274,6 +274,7 @@ impl Run<'_> {
         &mut self,
         region: RegionId,
         id: NodeId,
+        frees: &[NodeId],
         values: &mut Values,
         frame: &Frame<'_>,
     ) -> Result<Vec<Tensor>, RunError> {
@@ -311,6 +312,7 @@ impl Run<'_> {
                     loop_step: frame.step,
                     step: self.options.step,
                     first_sample: self.options.first_sample,
+                    overwrite: self.overwritten(region, node, frees, &inputs),
                 };
                 let all: Vec<&Tensor> = inputs.iter().collect();
                 let out = match (op, &mut self.torch) {
@@ -327,6 +329,30 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    /// An input that is freed after the node, that nothing else refers to and that the operation can write its
+    /// output over. The plan foresees the same.
+    fn overwritten(
+        &self,
+        region: RegionId,
+        node: &Node,
+        frees: &[NodeId],
+        inputs: &[Tensor],
+    ) -> Option<usize> {
+        if !self.on.device.is_cpu() || frees.is_empty() {
+            return None;
+        }
+        let dag = &self.on.graph.regions[region].dag;
+        let types: Vec<&Type> = node.inputs.iter().map(|i| &dag[*i].ty).collect();
+        inputs.iter().enumerate().position(|(i, tensor)| {
+            let id = node.inputs[i];
+            frees.contains(&id)
+                && node.inputs.iter().filter(|other| **other == id).count() == 1
+                && node.op.overwrites(i, &types, &node.ty)
+                && tensor.is_contiguous()
+                && self.account.is_whole(tensor)
+        })
     }
 
     fn gather(&self, region: RegionId, node: &Node, values: &Values) -> Result<Vec<Tensor>, RunError> {

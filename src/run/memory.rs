@@ -47,6 +47,13 @@ impl Account {
         }
     }
 
+    /// Whether the tensor has a storage for itself: no other holds it, and it is no part of a larger one.
+    pub(crate) fn is_whole(&self, tensor: &Tensor) -> bool {
+        let (key, bytes) = storage(tensor);
+        let own = tensor.elem_count() as u64 * tensor.dtype().size_in_bytes() as u64;
+        bytes == own && self.live.get(&key).is_some_and(|(users, _)| *users == 1)
+    }
+
     pub(crate) fn now(&self) -> u64 {
         self.now
     }

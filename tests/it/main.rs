@@ -1,5 +1,6 @@
 //! Integration tests, in one binary. One module per area.
 
+mod checkpoint;
 mod cli;
 mod docs;
 mod fences;

@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::Binary;
 use crate::ops::EvalContext;
-use crate::ops::cpu::{self, map2, widen};
+use crate::ops::cpu::{self, map2_over, widen};
 use crate::ops::math::{double, single};
 
 pub(super) fn eval(op: Binary, cx: &EvalContext<'_>, a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -12,7 +12,7 @@ pub(super) fn eval(op: Binary, cx: &EvalContext<'_>, a: &Tensor, b: &Tensor) -> 
         nonzero(b)?;
     }
     if cpu::here(cx) {
-        return on_cpu(op, &widen(a)?, &widen(b)?)?.to_dtype(a.dtype());
+        return on_cpu(op, &widen(a)?, &widen(b)?, cx.overwrite)?.to_dtype(a.dtype());
     }
     match op {
         Binary::Add => a.broadcast_add(b),
@@ -46,41 +46,41 @@ fn nonzero(b: &Tensor) -> Result<()> {
 }
 
 macro_rules! number {
-    ($a:expr, $b:expr, $int:expr, $x:ident, $y:ident => $body:expr) => {
+    ($a:expr, $b:expr, $over:ident, $int:expr, $x:ident, $y:ident => $body:expr) => {
         match $a.dtype() {
-            DType::F32 => map2::<f32, f32, f32>($a, $b, |$x, $y| $body),
-            DType::F64 => map2::<f64, f64, f64>($a, $b, |$x, $y| $body),
-            DType::I64 => map2::<i64, i64, i64>($a, $b, $int),
+            DType::F32 => map2_over::<f32>($a, $b, $over, |$x, $y| $body),
+            DType::F64 => map2_over::<f64>($a, $b, $over, |$x, $y| $body),
+            DType::I64 => map2_over::<i64>($a, $b, $over, $int),
             other => candle_core::bail!("no arithmetic of {other:?}"),
         }
     };
 }
 
 macro_rules! by_name {
-    ($a:expr, $b:expr, $int:expr, $f:ident) => {
+    ($a:expr, $b:expr, $over:ident, $int:expr, $f:ident) => {
         match $a.dtype() {
-            DType::F32 => map2::<f32, f32, f32>($a, $b, single::$f),
-            DType::F64 => map2::<f64, f64, f64>($a, $b, double::$f),
-            DType::I64 => map2::<i64, i64, i64>($a, $b, $int),
+            DType::F32 => map2_over::<f32>($a, $b, $over, single::$f),
+            DType::F64 => map2_over::<f64>($a, $b, $over, double::$f),
+            DType::I64 => map2_over::<i64>($a, $b, $over, $int),
             other => candle_core::bail!("no arithmetic of {other:?}"),
         }
     };
 }
 
-fn on_cpu(op: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+fn on_cpu(op: Binary, a: &Tensor, b: &Tensor, over: Option<usize>) -> Result<Tensor> {
     match op {
-        Binary::Add => number!(a, b, i64::wrapping_add, x, y => x + y),
-        Binary::Sub => number!(a, b, i64::wrapping_sub, x, y => x - y),
-        Binary::Mul => number!(a, b, i64::wrapping_mul, x, y => x * y),
+        Binary::Add => number!(a, b, over, i64::wrapping_add, x, y => x + y),
+        Binary::Sub => number!(a, b, over, i64::wrapping_sub, x, y => x - y),
+        Binary::Mul => number!(a, b, over, i64::wrapping_mul, x, y => x * y),
         Binary::Div => match a.dtype() {
-            DType::F64 => map2::<f64, f64, f64>(a, b, |x, y| x / y),
-            _ => map2::<f32, f32, f32>(a, b, |x, y| x / y),
+            DType::F64 => map2_over::<f64>(a, b, over, |x, y| x / y),
+            _ => map2_over::<f32>(a, b, over, |x, y| x / y),
         },
-        Binary::Pow => number!(a, b, integer_power, x, y => x.powf(y)),
-        Binary::Min => by_name!(a, b, i64::min, min),
-        Binary::Max => by_name!(a, b, i64::max, max),
-        Binary::FloorDiv => by_name!(a, b, floor_div, floor_div),
-        Binary::Rem => by_name!(a, b, |x, y| x.wrapping_sub(floor_div(x, y).wrapping_mul(y)), rem),
+        Binary::Pow => by_name!(a, b, over, integer_power, pow),
+        Binary::Min => by_name!(a, b, over, i64::min, min),
+        Binary::Max => by_name!(a, b, over, i64::max, max),
+        Binary::FloorDiv => by_name!(a, b, over, floor_div, floor_div),
+        Binary::Rem => by_name!(a, b, over, |x, y| x.wrapping_sub(floor_div(x, y).wrapping_mul(y)), rem),
     }
 }
 

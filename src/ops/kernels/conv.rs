@@ -1,36 +1,61 @@
-//! Convolutions and transposed convolutions as matrix products: the weight times the windows' elements,
-//! which are packed for the product as it needs them and never stored as a whole.
+//! Convolutions and transposed convolutions as matrix products: the weight times the windows' elements. Where
+//! the pixels of a vector are neighbours, the product reads them from the padded image itself; elsewhere they
+//! are packed for it, a few columns at a time, and never stored as a whole.
 
 use rayon::prelude::*;
 
 use super::Window2;
-use super::gemm::{BLOCK, Columns, Matrix, Target, multiply_block, panels, pieces, room};
+use super::gemm::{
+    BLOCK, Columns, Left, Matrix, Right, Target, multiply_block, pack_left, panels, pieces, room, tiles,
+};
 use super::strip::{CHUNK, Images, Run, Strip, Windows, copy_runs};
-use super::tile::{ROWS, Real};
+use super::tile::{Isa, ROWS, Real};
 
 /// Output pixels of a task.
 const PIXELS: usize = 512;
 
+/// Output pixels, of all images, up to which the weights are read where they are.
+const FEW: usize = 64;
+
+/// What is added to a convolution's output.
+#[derive(Clone, Copy)]
+pub(super) struct Added<'a, T> {
+    /// A number for each channel.
+    pub bias: Option<&'a [T]>,
+    /// A tensor like the output.
+    pub residual: Option<&'a [T]>,
+}
+
+/// The weights of each group: `rows` × depth.
+enum Weights<'a, T> {
+    /// In place: `[group, row, depth]`.
+    Plain(&'a [T]),
+    /// `[group, block of the depth]`, each as [`pack_left`] writes it.
+    Packed(Vec<T>),
+}
+
 /// A convolution onto every `step`-th pixel of the output, from `first` on.
 struct Pass<'a, T> {
     windows: Windows,
-    /// The weights of each group: `rows` × (channels · taps).
-    weights: Vec<Matrix<'a, T>>,
+    weights: Weights<'a, T>,
+    groups: usize,
     /// Output channels of a group.
     rows: usize,
     /// Input channels of a group.
     channels: usize,
     first: [usize; 2],
     step: [usize; 2],
+    added: Added<'a, T>,
 }
 
 /// Memory of a task.
 struct Work<T> {
     strip: Vec<T>,
     panels: Vec<T>,
-    rows: Vec<T>,
     product: Vec<T>,
     runs: Vec<Run>,
+    /// Where rows and vectors of B begin.
+    at: [Vec<u32>; 2],
 }
 
 impl<T> Work<T> {
@@ -38,9 +63,9 @@ impl<T> Work<T> {
         Work {
             strip: Vec::new(),
             panels: Vec::new(),
-            rows: Vec::new(),
             product: Vec::new(),
             runs: Vec::new(),
+            at: [Vec::new(), Vec::new()],
         }
     }
 }
@@ -53,7 +78,17 @@ struct Task {
     pixels: (usize, usize),
 }
 
+/// Cuts rows between tiles into pieces of about `size`: (first row, rows).
+pub(super) fn row_pieces(m: usize, size: usize) -> Vec<(usize, usize)> {
+    let all: Vec<(usize, usize)> = tiles(m).collect();
+    all.chunks((size / ROWS).max(1)).map(|c| (c[0].0, c.iter().map(|t| t.1).sum())).collect()
+}
+
 impl<T: Real> Pass<'_, T> {
+    fn depth(&self) -> usize {
+        self.channels * self.windows.taps.len()
+    }
+
     fn tasks(&self, images: usize) -> Vec<Task> {
         let pixels = self.windows.pixels();
         let threads = rayon::current_num_threads();
@@ -64,38 +99,49 @@ impl<T: Real> Pass<'_, T> {
         } else {
             pieces(images, PIXELS / pixels.max(1)).map(|(i, n)| (i * pixels, n * pixels)).collect()
         };
-        if blocks.len() * self.weights.len() < 4 * threads && images > 1 && pixels < PIXELS / 2 {
+        if blocks.len() * self.groups < 4 * threads && images > 1 && pixels < PIXELS / 2 {
             let each = images.div_ceil(4 * threads).max(1);
             blocks = pieces(images, each).map(|(i, n)| (i * pixels, n * pixels)).collect();
         }
-        let wanted = (2 * threads).div_ceil((blocks.len() * self.weights.len()).max(1));
-        let rows = self.rows.div_ceil(wanted).next_multiple_of(ROWS).max(64);
+        let wanted = (2 * threads).div_ceil((blocks.len() * self.groups).max(1));
+        let rows = row_pieces(self.rows, self.rows.div_ceil(wanted).next_multiple_of(ROWS).max(10 * ROWS));
         let mut out = Vec::new();
         for (q, n) in blocks {
-            for group in 0..self.weights.len() {
-                out.extend(pieces(self.rows, rows).map(|rows| Task { group, rows, pixels: (q, q + n) }));
+            for group in 0..self.groups {
+                out.extend(rows.iter().map(|rows| Task { group, rows: *rows, pixels: (q, q + n) }));
             }
         }
         out
     }
 
     /// Computes the pass. `y` is `[n, groups · rows, height, width]`.
-    fn run(&self, x: Images<'_, T>, y: &mut [T], size: [usize; 2]) {
+    fn run(&self, x: Images<'_, T>, y: Target<T>, size: [usize; 2]) {
         let image_len = x.channels * x.size[0] * x.size[1];
         if image_len == 0 || self.windows.pixels() == 0 {
             return;
         }
         let tasks = self.tasks(x.data.len() / image_len);
-        let target = Target::new(y, size[0] * size[1]);
         if tasks.len() == 1 {
-            return self.task(x, target, size, tasks[0], &mut Work::new());
+            return self.task(x, y, size, tasks[0], &mut Work::new());
         }
-        tasks.par_iter().for_each_init(Work::new, |work, task| self.task(x, target, size, *task, work));
+        tasks.par_iter().for_each_init(Work::new, |work, task| self.task(x, y, size, *task, work));
     }
 
     /// Whether the pass covers the whole output.
     fn whole(&self, size: [usize; 2]) -> bool {
         self.first == [0, 0] && self.step == [1, 1] && self.windows.lattice == size
+    }
+
+    /// Some rows of a group's weights at a block of the depth.
+    fn left(&self, group: usize, (row, height): (usize, usize), (k0, k): (usize, usize)) -> Left<'_, T> {
+        let start = group * self.rows * self.depth();
+        match &self.weights {
+            Weights::Plain(data) => {
+                let data = &data[start + row * self.depth() + k0..];
+                Left::Rows(Matrix { data, row: self.depth(), column: 1 })
+            }
+            Weights::Packed(data) => Left::Packed(&data[start + k0 * self.rows + row * k..][..height * k]),
+        }
     }
 
     fn task(&self, x: Images<'_, T>, y: Target<T>, size: [usize; 2], task: Task, work: &mut Work<T>) {
@@ -104,46 +150,75 @@ impl<T: Real> Pass<'_, T> {
         let (row, height) = task.rows;
         let n = q1 - q0;
         let first_channel = task.group * self.rows + row;
-        let channels = self.rows * self.weights.len();
+        let channels = self.rows * self.groups;
         let direct = self.whole(size) && (q1 - 1) / pixels == q0 / pixels;
         let product = room(&mut work.product, if direct { 0 } else { height * n });
         let c = if direct {
-            y.from((q0 / pixels * channels + first_channel) * area + q0 % pixels)
+            y.from((q0 / pixels * channels + first_channel) * area + q0 % pixels).rows(area)
         } else {
             Target::new(product, n)
         };
-        let weights = self.weights[task.group].at_row(row);
         let taps = self.windows.taps.len();
-        let depth = self.channels * taps;
+        let depth = self.depth();
         if depth == 0 {
             // SAFETY: as below.
             (0..height).for_each(|r| unsafe { c.from(r * c.row).slice(n) }.fill(T::ZERO));
         }
+        let lanes = Isa::detect().lanes::<T>();
+        // Vectors of pixels that lie in one row of an image are neighbours in the strip as well.
+        let in_strip = taps > 1 && self.windows.lattice[1].is_multiple_of(lanes);
+        let plain = self.plain(x.size) && direct;
+        let first = task.group * self.channels;
         for (k0, k) in pieces(depth, BLOCK) {
-            let packed = room(&mut work.panels, panels::<T>(n) * k * T::PANEL + CHUNK);
-            let first = task.group * self.channels;
-            if self.plain(x.size) && direct {
-                let plane = x.size[0] * x.size[1];
-                let start = (q0 / pixels * x.channels + first) * plane + q0 % pixels;
-                Matrix { data: &x.data[start..], row: plane, column: 1 }.pack(k0, k, 0, n, packed);
-            } else {
-                let group = (first + k0 / taps, first + (k0 + k).div_ceil(taps));
-                let strip = Strip::new(&self.windows, task.pixels, group);
-                let data = strip.fill(x, &mut work.strip);
-                for (p, (left, width)) in pieces(n, T::PANEL).enumerate() {
-                    strip.runs((q0 + left, q0 + left + width), &mut work.runs);
-                    for i in 0..k {
-                        let base = strip.offset((k0 + i) / taps - k0 / taps, (k0 + i) % taps);
-                        copy_runs(data, base, &work.runs, &mut packed[(p * k + i) * T::PANEL..]);
-                    }
-                }
-            }
-            let a = Matrix { data: &weights.data[k0 * weights.column..], ..weights };
+            let a = self.left(task.group, task.rows, (k0, k));
+            let add = k0 > 0;
             // SAFETY: C is either this task's own buffer, or pixels and channels of the output, which is
             // alive as long as `run` and of which every task has its own part.
-            unsafe { multiply_block((height, k, n), a, packed, c, k0 > 0, &mut work.rows) };
+            let multiply = |b: Right<'_, T>, c, n| unsafe { multiply_block((height, k, n), a, b, c, add) };
+            // The columns that are packed at a time.
+            let width = if matches!(a, Left::Packed(_)) { T::PANEL.max(2 * lanes) } else { n };
+            if plain {
+                let plane = x.size[0] * x.size[1];
+                let start = (q0 / pixels * x.channels + first) * plane + q0 % pixels;
+                let b = Matrix { data: &x.data[start..], row: plane, column: 1 };
+                for (left, width) in pieces(n, width) {
+                    let packed = room(&mut work.panels, panels::<T>(width) * k * T::PANEL);
+                    b.pack(k0, k, left, width, packed);
+                    multiply(Right::panels(packed), c.from(left), width);
+                }
+                continue;
+            }
+            let group = (first + k0 / taps, first + (k0 + k).div_ceil(taps));
+            let strip = Strip::new(&self.windows, task.pixels, group);
+            let data = strip.fill(x, &mut work.strip);
+            let at = |i: usize| strip.offset((k0 + i) / taps - k0 / taps, (k0 + i) % taps);
+            if in_strip {
+                let [rows, vectors] = &mut work.at;
+                rows.clear();
+                rows.extend((0..k).map(|i| at(i) as u32));
+                strip.vectors((q0, q1), lanes, vectors);
+                multiply(Right::at(data, rows, vectors), c, n);
+                continue;
+            }
+            for (first, width) in pieces(n, width) {
+                let packed = room(&mut work.panels, panels::<T>(width) * k * T::PANEL + CHUNK);
+                for (p, (left, width)) in pieces(width, T::PANEL).enumerate() {
+                    let left = q0 + first + left;
+                    strip.runs((left, left + width), &mut work.runs);
+                    for i in 0..k {
+                        copy_runs(data, at(i), &work.runs, &mut packed[(p * k + i) * T::PANEL..]);
+                    }
+                }
+                multiply(Right::panels(packed), c.from(first), width);
+            }
         }
         if direct {
+            let start = (q0 / pixels * channels + first_channel) * area + q0 % pixels;
+            for r in 0..height {
+                // SAFETY: as above: this task's pixels and channels.
+                let out = unsafe { c.from(r * c.row).slice(n) };
+                self.added.add(first_channel + r, start + r * area, out);
+            }
             return;
         }
         let width = self.windows.lattice[1];
@@ -152,14 +227,24 @@ impl<T: Real> Pass<'_, T> {
             while q < q1 {
                 let (image, pixel) = (q / pixels, q % pixels);
                 let (i, j) = (pixel / width, pixel % width);
-                let len = (width - j).min(q1 - q);
+                let whole = self.whole(size);
+                // All of an image, or what is left of a row.
+                let len = if whole { pixels - pixel } else { width - j }.min(q1 - q);
                 let at = (image * channels + first_channel + r) * area
                     + (self.first[0] + i * self.step[0]) * size[1]
                     + self.first[1]
                     + j * self.step[1];
-                for (offset, value) in values[q - q0..][..len].iter().enumerate() {
+                let values = &values[q - q0..][..len];
+                if whole {
                     // SAFETY: as above: this task's pixels and channels.
-                    unsafe { y.from(at + offset * self.step[1]).slice(1)[0] = *value };
+                    let out = unsafe { y.from(at).slice(len) };
+                    out.copy_from_slice(values);
+                    self.added.add(first_channel + r, at, out);
+                } else {
+                    for (offset, value) in values.iter().enumerate() {
+                        // SAFETY: as above: this task's pixels and channels.
+                        unsafe { y.from(at + offset * self.step[1]).slice(1)[0] = *value };
+                    }
                 }
                 q += len;
             }
@@ -172,6 +257,49 @@ impl<T: Real> Pass<'_, T> {
     }
 }
 
+impl<T: Real> Added<'_, T> {
+    /// Nothing.
+    pub(super) const NONE: Self = Added { bias: None, residual: None };
+
+    /// Adds what belongs to a channel's elements, the first of which is element `at` of the output.
+    pub(super) fn add(&self, channel: usize, at: usize, out: &mut [T]) {
+        let residual = self.residual.map(|r| &r[at..at + out.len()]);
+        match (self.bias.map(|b| b[channel]), residual) {
+            (Some(b), Some(r)) => out.iter_mut().zip(r).for_each(|(o, r)| *o = *o + b + *r),
+            (Some(b), None) => out.iter_mut().for_each(|o| *o += b),
+            (None, Some(r)) => out.iter_mut().zip(r).for_each(|(o, r)| *o += *r),
+            (None, None) => {}
+        }
+    }
+}
+
+/// Packs the weights of all groups: row `r`, column `c` of group `g` is `data[g · group + r · row + columns[c]]`.
+fn pack<T: Real>(
+    data: &[T],
+    (groups, group): (usize, usize),
+    (rows, row): (usize, usize),
+    columns: &[usize],
+) -> Vec<T> {
+    let depth = columns.len();
+    let mut out = vec![T::ZERO; groups * rows * depth];
+    let mut tasks = Vec::new();
+    for g in 0..groups {
+        for (k0, k) in pieces(depth, BLOCK) {
+            let start = g * rows * depth + k0 * rows;
+            tasks.extend(
+                row_pieces(rows, 16 * ROWS).into_iter().map(|(r, n)| (g, k0, k, r, n, start + r * k)),
+            );
+        }
+    }
+    let target = Target::new(&mut out, 1);
+    tasks.par_iter().for_each(|&(g, k0, k, r, n, start)| {
+        // SAFETY: each task has its own part of `out`, which outlives them.
+        let out = unsafe { target.from(start).slice(n * k) };
+        pack_left(&data[g * group + r * row..], row, (n, k), |c| columns[k0 + c], out);
+    });
+    out
+}
+
 /// The offsets of a kernel's elements from `p · stride`.
 pub(super) fn forward_windows(w: &Window2, lattice: [usize; 2]) -> Windows {
     let offset = |axis: usize, k: usize| (k * w.dilation[axis]) as isize - w.padding[axis].0 as isize;
@@ -180,37 +308,48 @@ pub(super) fn forward_windows(w: &Window2, lattice: [usize; 2]) -> Windows {
     Windows { taps, step: w.stride, lattice }
 }
 
-/// `y[n, o, p] = Σ x[n, c, p · stride + t · dilation - pad] · weight[o, c, t]`. The output has `outputs` channels.
+/// `y[n, o, p] = Σ x[n, c, p · stride + t · dilation - pad] · weight[o, c, t]`, and what is added to it. The
+/// output has `outputs` channels, and every element is written.
 pub(super) fn conv<T: Real>(
     w: &Window2,
     x: Images<'_, T>,
     weight: &[T],
     outputs: usize,
-    y: &mut [T],
+    added: Added<'_, T>,
+    y: Target<T>,
     size: [usize; 2],
 ) {
     let (rows, channels) = (outputs / w.groups, x.channels / w.groups);
     let depth = channels * w.kernel[0] * w.kernel[1];
-    let group = |g: usize| Matrix { data: &weight[g * rows * depth..], row: depth, column: 1 };
+    let columns = x.data.len() / (x.channels * x.size[0] * x.size[1]).max(1) * size[0] * size[1];
+    let weights = if columns <= FEW {
+        Weights::Plain(weight)
+    } else {
+        let offsets: Vec<usize> = (0..depth).collect();
+        Weights::Packed(pack(weight, (w.groups, rows * depth), (rows, depth), &offsets))
+    };
     let pass = Pass {
         windows: forward_windows(w, size),
-        weights: (0..w.groups).map(group).collect(),
+        weights,
+        groups: w.groups,
         rows,
         channels,
         first: [0, 0],
         step: [1, 1],
+        added,
     };
     pass.run(x, y, size);
 }
 
-/// The adjoint of [`conv`] in x. Output pixels that are congruent modulo the stride see the same elements of
-/// the kernel: they are one dense convolution, with weights of its own, and none multiplies by zero.
+/// The adjoint of [`conv`] in x; every element is written. Output pixels that are congruent modulo the stride
+/// see the same elements of the kernel: they are one dense convolution, with weights of its own, and none
+/// multiplies by zero.
 pub(super) fn conv_transpose<T: Real>(
     w: &Window2,
     y: Images<'_, T>,
     weight: &[T],
     per_group: usize,
-    x: &mut [T],
+    x: Target<T>,
     size: [usize; 2],
 ) {
     let channels = y.channels / w.groups;
@@ -233,25 +372,20 @@ pub(super) fn conv_transpose<T: Real>(
             .into_iter()
             .flat_map(|(i, y)| columns.iter().map(move |&(j, x)| (i * w.kernel[1] + j, [y, x])))
             .collect();
-        let depth = channels * taps.len();
-        let mut turned = Vec::with_capacity(w.groups * per_group * depth);
-        for g in 0..w.groups {
-            for row in 0..per_group {
-                for channel in g * channels..(g + 1) * channels {
-                    let at = (channel * per_group + row) * kernel;
-                    turned.extend(taps.iter().map(|(tap, _)| weight[at + tap]));
-                }
-            }
-        }
-        let group = |g: usize| Matrix { data: &turned[g * per_group * depth..], row: depth, column: 1 };
+        let offsets: Vec<usize> = (0..channels)
+            .flat_map(|c| taps.iter().map(move |(tap, _)| c * per_group * kernel + tap))
+            .collect();
+        let weights = pack(weight, (w.groups, channels * per_group * kernel), (per_group, kernel), &offsets);
         let lattice = [0, 1].map(|axis| (size[axis] - first[axis]).div_ceil(w.stride[axis]));
         let pass = Pass {
             windows: Windows { taps: taps.iter().map(|t| t.1).collect(), step: [1, 1], lattice },
-            weights: (0..w.groups).map(group).collect(),
+            weights: Weights::Packed(weights),
+            groups: w.groups,
             rows: per_group,
             channels,
             first,
             step: w.stride,
+            added: Added::NONE,
         };
         pass.run(y, x, size);
     }

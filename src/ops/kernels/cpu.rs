@@ -1,11 +1,15 @@
 //! From candle's tensors to slices and back.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{DType, Device, Result, Storage, Tensor, WithDType};
 
 use super::tile::Real;
+use crate::ops::cpu::{fresh, zeroed};
+use crate::ops::math::Real as Function;
 
 /// A real number of candle's that has kernels.
-pub(super) trait Element: Real + WithDType {}
+pub(super) trait Element: Real + WithDType + Function {}
 
 impl Element for f32 {}
 impl Element for f64 {}
@@ -15,6 +19,12 @@ pub(super) trait Kernel {
     /// Computes the output, which is zero at first. Inputs begin at their first element; what their layout
     /// is the kernel knows.
     fn run<T: Element>(&self, inputs: &[&[T]], out: &mut [T]);
+
+    /// The same into memory that was never written; every element is written. A kernel that works piece by
+    /// piece sets each to zero while it lies in the cache.
+    fn run_fresh<T: Element>(&self, inputs: &[&[T]], out: &mut [MaybeUninit<T>]) {
+        self.run(inputs, zeroed(out));
+    }
 }
 
 /// Runs a kernel on CPU tensors of one dtype. Half precision is computed in f32.
@@ -51,8 +61,8 @@ fn apply_as<T: Element>(kernel: &impl Kernel, inputs: &[&Tensor], shape: &[usize
             _ => candle_core::bail!("a tensor of another device reached a CPU kernel"),
         }
     }
-    let mut out = vec![T::ZERO; shape.iter().product()];
-    kernel.run(&slices, &mut out);
+    // SAFETY: `run_fresh` writes every element.
+    let out = unsafe { fresh(shape.iter().product(), |out| kernel.run_fresh(&slices, out)) };
     drop(guards);
     Tensor::from_vec(out, shape, &Device::Cpu)
 }

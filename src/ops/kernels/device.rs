@@ -72,6 +72,23 @@ pub(super) fn conv(w: &Window2, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     conv_valid(&pad2(x, w.padding)?, weight, w.stride, w.dilation, w.groups)
 }
 
+pub(super) fn conv_fused(
+    w: &Window2,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
+    let mut y = conv(w, x, weight)?;
+    if let Some(bias) = bias {
+        y = y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
+    }
+    if let Some(residual) = residual {
+        y = (y + residual)?;
+    }
+    Ok(y)
+}
+
 pub(super) fn conv_transpose(w: &Window2, y: &Tensor, weight: &Tensor, size: [usize; 2]) -> Result<Tensor> {
     // [o, c / g, kh, kw] becomes [c, o / g, kh, kw], flipped.
     let groups = weight.chunk(w.groups, 0)?;

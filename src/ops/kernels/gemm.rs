@@ -11,14 +11,20 @@ use rayon::prelude::*;
 
 use super::tile::{Isa, ROWS, Real, Tile};
 
-/// Length of the partial sums. Constant: it is part of what a result is.
-pub(super) const BLOCK: usize = 256;
+/// Length of the partial sums: 32 channels of a 3×3 window. Constant: it is part of what a result is.
+pub(super) const BLOCK: usize = 288;
 
 /// Columns of B that are packed at once: with [`BLOCK`] rows, half of a second-level cache.
-const COLUMNS: usize = 512;
+const COLUMNS: usize = 256;
+
+/// Rows of A that are packed at once, where they are.
+const PACKED_ROWS: usize = 32 * ROWS;
+
+/// Rows of A up to which a product with a transposed B is computed as its transpose.
+const TURNED: usize = 32;
 
 /// Rows below which splitting the rows of a product among threads does not pay for packing B again.
-const MIN_ROWS: usize = 64;
+const MIN_ROWS: usize = 60;
 
 /// Elements of a matrix at any steps.
 #[derive(Clone, Copy)]
@@ -35,6 +41,11 @@ impl<'a, T: Copy> Matrix<'a, T> {
     /// Part of it from a row on.
     pub(super) fn at_row(self, row: usize) -> Self {
         Matrix { data: &self.data[(row * self.row).min(self.data.len())..], ..self }
+    }
+
+    /// Its transpose.
+    fn turned(self) -> Self {
+        Matrix { data: self.data, row: self.column, column: self.row }
     }
 
     /// Whether every element up to (rows, columns) is there.
@@ -62,6 +73,11 @@ impl<T> Target<T> {
     /// All of a slice, as rows.
     pub(super) fn new(data: &mut [T], row: usize) -> Self {
         Target { first: data.as_mut_ptr(), len: data.len(), row }
+    }
+
+    /// The same with that step between rows.
+    pub(super) fn rows(self, row: usize) -> Self {
+        Target { row, ..self }
     }
 
     /// What begins at that element.
@@ -146,15 +162,17 @@ pub(super) fn panels<T: Real>(n: usize) -> usize {
 /// Memory that a task uses again and again.
 pub(super) struct Scratch<T> {
     /// Packed panels of B.
-    pub panels: Vec<T>,
+    panels: Vec<T>,
     /// Packed rows of A.
     rows: Vec<T>,
+    /// A product that is written elsewhere in another order.
+    product: Vec<T>,
 }
 
 impl<T: Real> Scratch<T> {
     /// Nothing yet.
     pub(super) fn new() -> Self {
-        Scratch { panels: Vec::new(), rows: Vec::new() }
+        Scratch { panels: Vec::new(), rows: Vec::new(), product: Vec::new() }
     }
 }
 
@@ -166,94 +184,153 @@ pub(super) fn room<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     &mut buffer[..len]
 }
 
-/// One block of `k`: adds `A · B` to the `m` × `n` elements of C or puts it there, where B is packed.
+/// The matrix A of a block: `m` rows of `k` elements.
+#[derive(Clone, Copy)]
+pub(super) enum Left<'a, T> {
+    /// Where they are, rows of neighbours.
+    Rows(Matrix<'a, T>),
+    /// As [`pack_left`] writes them.
+    Packed(&'a [T]),
+}
+
+/// The matrix B of a block: `k` rows of `n` elements.
+#[derive(Clone, Copy)]
+pub(super) struct Right<'a, T> {
+    data: &'a [T],
+    /// Where each row lies and where each vector of columns does; without, they are panels.
+    at: Option<(&'a [u32], &'a [u32])>,
+}
+
+impl<'a, T> Right<'a, T> {
+    /// Packed panels.
+    pub(super) fn panels(data: &'a [T]) -> Self {
+        Right { data, at: None }
+    }
+
+    /// Row i of the columns of vector v begins at `rows[i] + vectors[v]`; vectors have [`Isa::lanes`] elements.
+    pub(super) fn at(data: &'a [T], rows: &'a [u32], vectors: &'a [u32]) -> Self {
+        Right { data, at: Some((rows, vectors)) }
+    }
+}
+
+/// The heights of the tiles that `m` rows are cut into: (first row, height). No tile but the only one has
+/// less than three rows, of which a core would compute two at the cost of four.
+pub(super) fn tiles(m: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut i = 0;
+    std::iter::from_fn(move || {
+        let height = match m - i {
+            0 => return None,
+            7 | 8 => 4,
+            left => left.min(ROWS),
+        };
+        i += height;
+        Some((i - height, height))
+    })
+}
+
+/// Interleaves rows of A tile by tile: the tile from row `i` on is `k` columns of its height, at `i · k`.
+/// Element (r, c) of A is `data[r * row + column(c)]`.
+pub(super) fn pack_left<T: Real>(
+    data: &[T],
+    row: usize,
+    (m, k): (usize, usize),
+    column: impl Fn(usize) -> usize + Copy,
+    out: &mut [T],
+) {
+    #[inline(always)]
+    fn of<T: Real, const R: usize>(data: &[T], row: usize, column: impl Fn(usize) -> usize, out: &mut [T]) {
+        for (c, out) in out.chunks_exact_mut(R).enumerate() {
+            let data = &data[column(c)..];
+            for (r, out) in out.iter_mut().enumerate() {
+                *out = data[r * row];
+            }
+        }
+    }
+    for (i, height) in tiles(m) {
+        let (data, out) = (&data[i * row..], &mut out[i * k..(i + height) * k]);
+        match height {
+            6 => of::<T, 6>(data, row, column, out),
+            5 => of::<T, 5>(data, row, column, out),
+            4 => of::<T, 4>(data, row, column, out),
+            3 => of::<T, 3>(data, row, column, out),
+            2 => of::<T, 2>(data, row, column, out),
+            _ => of::<T, 1>(data, row, column, out),
+        }
+    }
+}
+
+/// One block of `k`: adds `A · B` to the `m` × `n` elements of C or puts it there.
 ///
 /// # Safety
 /// The slice that `c` was made of is alive, and nobody else reads or writes these elements meanwhile.
 pub(super) unsafe fn multiply_block<T: Real>(
     (m, k, n): (usize, usize, usize),
-    a: Matrix<'_, T>,
-    panels: &[T],
+    a: Left<'_, T>,
+    b: Right<'_, T>,
     c: Target<T>,
     add: bool,
-    rows: &mut Vec<T>,
 ) {
-    let count = self::panels::<T>(n);
-    // Checked once here, so that the kernels need not.
-    assert!(a.holds(m, k) && panels.len() >= count * k * T::PANEL);
-    assert!(m == 0 || n == 0 || (m - 1) * c.row + n <= c.len);
+    if m == 0 || n == 0 {
+        return;
+    }
     let isa = Isa::detect();
-    // Reading rows of A where they are costs nothing but cache conflicts, if the rows lie a large power of
-    // two apart; packing them pays from a few panels on.
-    let in_place = a.column == 1 && (count <= 2 || (count <= 4 && !a.row.is_multiple_of(512))) || count == 1;
+    let lanes = isa.lanes::<T>();
+    let vectors = n.div_ceil(lanes);
+    // Checked once here, so that the kernels need not.
+    match a {
+        Left::Rows(a) => assert!(a.holds(m, k)),
+        Left::Packed(a) => assert!(a.len() >= m * k),
+    }
+    match b.at {
+        None => assert!(b.data.len() >= panels::<T>(n) * k * T::PANEL),
+        Some((rows, at)) => {
+            assert!(rows.len() >= k && at.len() >= vectors);
+            let largest = |x: &[u32]| x.iter().copied().max().unwrap_or(0) as usize;
+            assert!(k == 0 || largest(&rows[..k]) + largest(&at[..vectors]) + lanes <= b.data.len());
+        }
+    }
+    assert!((m - 1) * c.row + n <= c.len);
+    let start = |v: usize| match b.at {
+        None => v * lanes / T::PANEL * k * T::PANEL + v * lanes % T::PANEL,
+        Some((_, at)) => at[v] as usize,
+    };
+    let b_rows = b.at.map_or(std::ptr::null(), |(rows, _)| rows.as_ptr());
     let mut edge = [T::ZERO; ROWS * 32];
-    let mut i = 0;
-    while i < m {
-        let height = match m - i {
-            8.. => 8,
-            4..8 => 4,
-            2..4 => 2,
-            _ => 1,
+    let mut tile = |(i, height): (usize, usize), v: usize| {
+        let left = v * lanes;
+        let width = (n - left).min(2 * lanes);
+        let used = if width > lanes { 2 } else { 1 };
+        let whole = width == used * lanes;
+        let target = c.from(i * c.row + left);
+        let (first, c_row) = if whole { (target.first, c.row) } else { (edge.as_mut_ptr(), 2 * lanes) };
+        let (a, a_steps) = match a {
+            Left::Rows(a) => (a.data[i * a.row..].as_ptr(), (a.row, a.column)),
+            Left::Packed(a) => (a[i * k..].as_ptr(), (1, height)),
         };
-        let (a, a_steps) = if in_place {
-            (&a.data[i * a.row..], (a.row, a.column))
-        } else {
-            let packed = room(rows, BLOCK.max(k) * ROWS);
-            pack_rows(a.at_row(i), height, k, packed);
-            (&*packed, (1, ROWS))
-        };
-        for p in 0..count {
-            let width = T::PANEL.min(n - p * T::PANEL);
-            let b = &panels[p * k * T::PANEL..];
-            let whole = width == T::PANEL;
-            let target = c.from(i * c.row + p * T::PANEL);
-            let (first, step) = if whole { (target.first, c.row) } else { (edge.as_mut_ptr(), T::PANEL) };
-            let (a, b) = (a.as_ptr(), b.as_ptr());
-            let tile = Tile { k, a, a_steps, b, c: first, c_row: step, add: add && whole };
-            // SAFETY: the asserts above: A holds rows i .. i + height and k columns (a packed panel has k
-            // columns of ROWS), B k rows of PANEL elements from here, C `height` rows of PANEL elements, or
-            // else `edge` has ROWS of them (PANEL is at most 32).
-            unsafe { T::tile(isa, height, &tile) };
-            if !whole {
-                for (r, row) in edge.chunks_exact(T::PANEL).take(height).enumerate() {
-                    // SAFETY: row i + r of C has this many elements more; they are ours, as the caller says.
-                    let out = unsafe { target.from(r * c.row).slice(width) };
-                    for (out, x) in out.iter_mut().zip(row) {
-                        if add {
-                            *out += *x;
-                        } else {
-                            *out = *x;
-                        }
+        let b = [0, used - 1].map(|u| b.data[start(v + u).min(b.data.len())..].as_ptr());
+        let tile = Tile { k, a, a_steps, b, b_rows, vectors: used, c: first, c_row, add: add && whole };
+        // SAFETY: the asserts above: A holds rows i .. i + height and k columns, B k rows of each vector, C
+        // `height` rows of `width` elements, or else `edge` has ROWS rows of two vectors (of 16 elements).
+        unsafe { T::tile(isa, height, &tile) };
+        if !whole {
+            for (r, row) in edge.chunks_exact(2 * lanes).take(height).enumerate() {
+                // SAFETY: row i + r of C has this many elements more; they are ours, as the caller says.
+                let out = unsafe { target.from(r * c.row).slice(width) };
+                for (out, x) in out.iter_mut().zip(row) {
+                    if add {
+                        *out += *x;
+                    } else {
+                        *out = *x;
                     }
                 }
             }
         }
-        i += height;
-    }
-}
-
-/// Interleaves a few rows of A: `k` columns of [`ROWS`].
-fn pack_rows<T: Real>(a: Matrix<'_, T>, rows: usize, k: usize, out: &mut [T]) {
-    let out = &mut out[..k * ROWS];
-    if a.row == 1 {
-        for (i, out) in out.chunks_exact_mut(ROWS).enumerate() {
-            out[..rows].copy_from_slice(&a.data[i * a.column..][..rows]);
-        }
-        return;
-    }
-    if a.column == 1 && rows == ROWS {
-        let row = |r: usize| &a.data[r * a.row..][..k];
-        let (r0, r1, r2, r3) = (row(0), row(1), row(2), row(3));
-        let (r4, r5, r6, r7) = (row(4), row(5), row(6), row(7));
-        for (i, out) in out.chunks_exact_mut(ROWS).enumerate() {
-            out.copy_from_slice(&[r0[i], r1[i], r2[i], r3[i], r4[i], r5[i], r6[i], r7[i]]);
-        }
-        return;
-    }
-    for r in 0..rows {
-        for i in 0..k {
-            out[i * ROWS + r] = a.data[r * a.row + i * a.column];
-        }
+    };
+    match a {
+        // The columns of a tile stay in the first-level cache, packed rows stream by.
+        Left::Packed(_) => (0..vectors).step_by(2).for_each(|v| tiles(m).for_each(|rows| tile(rows, v))),
+        // Rows that lie apart are better read once.
+        Left::Rows(_) => tiles(m).for_each(|rows| (0..vectors).step_by(2).for_each(|v| tile(rows, v))),
     }
 }
 
@@ -273,13 +350,65 @@ pub(super) unsafe fn multiply<T: Real>(
         // SAFETY: as the caller says.
         (0..m).for_each(|i| unsafe { c.from(i * c.row).slice(n) }.fill(T::ZERO));
     }
+    // Rows that are a large power of two apart get into each other's way in the caches.
+    let in_place = a.column == 1 && (!a.row.is_multiple_of(512) || n <= 2 * T::PANEL);
     for (left, width) in pieces(n, COLUMNS) {
         for (k0, depth) in pieces(k, BLOCK) {
             let packed = room(&mut scratch.panels, panels::<T>(width) * depth * T::PANEL);
             b.pack(k0, depth, j0 + left, width, packed);
-            let a = Matrix { data: &a.data[k0 * a.column..], ..a };
-            // SAFETY: as the caller says; these columns are among the `n`.
-            unsafe { multiply_block((m, depth, width), a, packed, c.from(left), k0 > 0, &mut scratch.rows) };
+            let b = Right::panels(packed);
+            let a = Matrix { data: &a.data[(k0 * a.column).min(a.data.len())..], ..a };
+            let c = c.from(left);
+            if in_place {
+                // SAFETY: as the caller says; these columns are among the `n`.
+                unsafe { multiply_block((m, depth, width), Left::Rows(a), b, c, k0 > 0) };
+                continue;
+            }
+            for (i, height) in pieces(m, PACKED_ROWS) {
+                let rows = room(&mut scratch.rows, height * depth);
+                pack_left(a.at_row(i).data, a.row, (height, depth), |c| c * a.column, rows);
+                let c = c.from(i * c.row);
+                // SAFETY: as above; these rows are among the `m`.
+                unsafe { multiply_block((height, depth, width), Left::Packed(rows), b, c, k0 > 0) };
+            }
+        }
+    }
+}
+
+/// The same for few rows of A and a B whose columns are rows in memory: `Cᵀ = Bᵀ · Aᵀ`, so that B need not
+/// be packed. The products are the same, and so is the order of their sums.
+///
+/// # Safety
+/// As for [`multiply_block`].
+unsafe fn multiply_turned<T: Real>(
+    (m, k): (usize, usize),
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    (j0, n): (usize, usize),
+    c: Target<T>,
+    scratch: &mut Scratch<T>,
+) {
+    let Scratch { panels: panels_buffer, product, .. } = scratch;
+    let product = room(product, n * m);
+    if k == 0 {
+        product.fill(T::ZERO);
+    }
+    let rows = b.turned().at_row(j0);
+    for (k0, depth) in pieces(k, BLOCK) {
+        let packed = room(panels_buffer, panels::<T>(m) * depth * T::PANEL);
+        a.turned().pack(k0, depth, 0, m, packed);
+        let rows = Matrix { data: &rows.data[k0.min(rows.data.len())..], ..rows };
+        let target = Target::new(product, m);
+        // SAFETY: `product` is borrowed here.
+        unsafe {
+            multiply_block((n, depth, m), Left::Rows(rows), Right::panels(packed), target, k0 > 0);
+        }
+    }
+    for i in 0..m {
+        // SAFETY: as the caller says.
+        let out = unsafe { c.from(i * c.row).slice(n) };
+        for (out, x) in out.iter_mut().zip(product[i..].iter().step_by(m)) {
+            *out = *x;
         }
     }
 }
@@ -300,7 +429,9 @@ pub(super) struct Product<'a, T> {
 /// Computes products of the same size, in parallel; C is `m` × `n` for each, one after the other.
 pub(super) fn products<T: Real>((m, k, n): (usize, usize, usize), all: &[Product<'_, T>], c: &mut [T]) {
     assert!(c.len() >= all.len() * m * n);
-    let (rows, columns) = split(m, n, all.len());
+    let turned = m <= TURNED && m < n && all.iter().all(|p| p.b.row == 1 && p.b.column != 1);
+    let (rows, columns) =
+        if turned { (m.max(1), split_turned(n, all.len())) } else { split(m, n, all.len()) };
     type Task = (usize, (usize, usize), (usize, usize));
     let tasks: Vec<Task> = (0..all.len())
         .flat_map(|p| pieces(n, columns).flat_map(move |j| pieces(m, rows).map(move |i| (p, i, j))))
@@ -310,7 +441,12 @@ pub(super) fn products<T: Real>((m, k, n): (usize, usize, usize), all: &[Product
         let Product { a, b } = &all[p];
         let c = target.from(p * m * n + i * n + j);
         // SAFETY: the tasks' rectangles of C are disjoint, and C is borrowed by this function.
-        unsafe { multiply((height, k), a.at_row(i), b, (j, width), c, scratch) };
+        unsafe {
+            match turned {
+                true => multiply_turned((height, k), a.at_row(i), *b, (j, width), c, scratch),
+                false => multiply((height, k), a.at_row(i), b, (j, width), c, scratch),
+            }
+        };
     };
     if tasks.len() == 1 || 2.0 * (m * n * all.len()) as f64 * k as f64 <= 1e5 {
         let mut scratch = Scratch::new();
@@ -318,6 +454,12 @@ pub(super) fn products<T: Real>((m, k, n): (usize, usize, usize), all: &[Product
     } else {
         tasks.par_iter().for_each_init(Scratch::new, work);
     }
+}
+
+/// Columns of a task of a turned product.
+fn split_turned(n: usize, products: usize) -> usize {
+    let wanted = (4 * rayon::current_num_threads()).div_ceil(products.max(1));
+    n.div_ceil(wanted).next_multiple_of(ROWS).max(16 * ROWS)
 }
 
 /// Rows and columns of a task: enough tasks for the threads, few enough that packing stays cheap.

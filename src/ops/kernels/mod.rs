@@ -5,11 +5,18 @@
 //! shape of the whole product. Here every output element is a sum over `k` in one fixed order (see
 //! [`gemm`]). Elsewhere the operations are composed of candle's own ([`device`]).
 
+mod attention;
+mod attention_grad;
+mod blocked;
 mod conv;
 mod conv_weight;
 mod cpu;
 mod device;
+mod device_fused;
+mod fused;
 mod gemm;
+mod norm;
+mod panel;
 mod planes;
 mod product;
 mod strip;
@@ -17,7 +24,13 @@ mod tile;
 
 use candle_core::{Device, Result, Tensor};
 
+pub(super) use self::fused::{
+    attention, attention_grad, attention_grad_scratch_bytes, attention_scratch_bytes, normalize,
+    normalize_grad, normalize_grad_scratch_bytes,
+};
+
 use self::cpu::{Element, Kernel, apply};
+use self::gemm::Target;
 use self::planes::PoolPart;
 use super::avg_pool::PoolSpec;
 use super::conv_spec::ConvSpec;
@@ -102,6 +115,8 @@ struct Convolution {
     /// `[n, channels, height, width]` of x and of y.
     x: [usize; 4],
     y: [usize; 4],
+    /// Whether a bias follows the operands, and whether a residual does (forward only).
+    added: [bool; 2],
 }
 
 enum Part {
@@ -122,9 +137,16 @@ impl Kernel for Convolution {
     fn run<T: Element>(&self, inputs: &[&[T]], out: &mut [T]) {
         let (w, xs, ys) = (&self.window, self.x, self.y);
         match self.part {
-            Part::Forward => conv::conv(w, images(inputs[0], xs), inputs[1], ys[1], out, [ys[2], ys[3]]),
+            Part::Forward => {
+                let bias = inputs.get(2).filter(|_| self.added[0]).copied();
+                let residual = inputs.last().filter(|_| self.added[1]).copied();
+                let added = conv::Added { bias, residual };
+                let out = Target::new(out, 1);
+                conv::conv(w, images(inputs[0], xs), inputs[1], ys[1], added, out, [ys[2], ys[3]]);
+            }
             Part::Transposed => {
                 let per_group = xs[1] / w.groups;
+                let out = Target::new(out, 1);
                 conv::conv_transpose(w, images(inputs[0], ys), inputs[1], per_group, out, [xs[2], xs[3]]);
             }
             Part::Weight => {
@@ -140,16 +162,32 @@ fn dims4(x: &Tensor) -> Result<[usize; 4]> {
 
 /// Convolution of x `[n, c, (h,) w]` with weight `[o, c / groups, (kh,) kw]`.
 pub(super) fn conv(spec: &ConvSpec, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    conv_fused(spec, x, weight, None, None)
+}
+
+/// [`conv`] and a bias `[o]` and a residual of the output's shape added to it.
+pub(super) fn conv_fused(
+    spec: &ConvSpec,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
     let window = Window2::new(spec)?;
     let (rank, x, weight) = (x.rank(), lift(x)?, lift(weight)?);
+    let residual = residual.map(lift).transpose()?;
     if !x.device().is_cpu() {
-        return lower(device::conv(&window, &x, &weight)?, rank);
+        return lower(device::conv_fused(&window, &x, &weight, bias, residual.as_ref())?, rank);
     }
     let xs = dims4(&x)?;
     let [h, w] = [0, 1].map(|axis| window.windows(axis, xs[2 + axis]));
     let ys = [xs[0], weight.dim(0)?, h, w];
-    let kernel = Convolution { window, part: Part::Forward, x: xs, y: ys };
-    lower(apply(&kernel, &[&x.contiguous()?, &weight.contiguous()?], &ys)?, rank)
+    let added = [bias.is_some(), residual.is_some()];
+    let kernel = Convolution { window, part: Part::Forward, x: xs, y: ys, added };
+    let operands = [Some(&x), Some(&weight), bias, residual.as_ref()];
+    let operands: Vec<Tensor> =
+        operands.into_iter().flatten().map(|t| t.contiguous()).collect::<Result<_>>()?;
+    lower(apply(&kernel, &operands.iter().collect::<Vec<_>>(), &ys)?, rank)
 }
 
 /// The adjoint of [`conv`] in x, to a spatial size.
@@ -166,7 +204,7 @@ pub(super) fn conv_transpose(spec: &ConvSpec, y: &Tensor, weight: &Tensor, size:
     }
     let ys = dims4(&y)?;
     let xs = [ys[0], weight.dim(1)? * window.groups, size[0], size[1]];
-    let kernel = Convolution { window, part: Part::Transposed, x: xs, y: ys };
+    let kernel = Convolution { window, part: Part::Transposed, x: xs, y: ys, added: [false; 2] };
     lower(apply(&kernel, &[&y.contiguous()?, &weight.contiguous()?], &xs)?, rank)
 }
 
@@ -179,29 +217,28 @@ pub(super) fn conv_weight_grad(spec: &ConvSpec, x: &Tensor, y: &Tensor) -> Resul
     }
     let (xs, ys) = (dims4(&x)?, dims4(&y)?);
     let shape = [ys[1], xs[1] / window.groups, window.kernel[0], window.kernel[1]];
-    let kernel = Convolution { window, part: Part::Weight, x: xs, y: ys };
+    let kernel = Convolution { window, part: Part::Weight, x: xs, y: ys, added: [false; 2] };
     lower(apply(&kernel, &[&x.contiguous()?, &y.contiguous()?], &shape)?, rank)
 }
 
-/// Temporary bytes of [`conv`] and [`conv_transpose`]: for each thread a strip of the images, packed panels
-/// and a product; the adjoint's weights in another order.
+/// Temporary bytes of [`conv`] and [`conv_transpose`]: the packed weights, and for each thread a strip of the
+/// images, packed panels and a product.
 pub(super) fn conv_scratch_bytes(weight: &Type, output: &Type) -> f64 {
     let size = output.dtype.size() as f64;
     let weights = crate::ops::primitive::elements(weight);
     let rows = weight.shape.first().map_or(1, |d| d.eval_with(1)).min(256) as f64;
-    let task = 512.0 * (2.0 * gemm::BLOCK as f64 + rows);
+    let task = 512.0 * (gemm::BLOCK as f64 + rows);
     (weights + task * rayon::current_num_threads() as f64) * size
 }
 
-/// Temporary bytes of [`conv_weight_grad`]: partial sums, and for each thread the windows of a block.
+/// Temporary bytes of [`conv_weight_grad`]: partial sums, and for each thread the outputs and windows of a block.
 pub(super) fn conv_weight_grad_scratch_bytes(groups: usize, y: &Type, output: &Type) -> f64 {
     let size = output.dtype.size() as f64;
     let weights = crate::ops::primitive::elements(output);
-    let at = |axis: usize| output.shape.get(axis).map_or(1, |d| d.eval_with(1).max(1) as usize);
-    let taps = (2..output.rank()).map(at).product();
-    let parts = conv_weight::parts(groups, at(1), taps, weights as usize) as f64;
+    let channels = output.shape.get(1).map_or(1, |d| d.eval_with(1).max(1) as usize);
+    let parts = conv_weight::parts(groups, channels, weights as usize) as f64;
     let outputs = y.shape.get(1).map_or(1, |d| d.eval_with(1)) as f64;
-    let task = gemm::BLOCK as f64 * (2.0 * 288.0 + outputs);
+    let task = gemm::BLOCK as f64 * (64.0 + outputs);
     (weights * parts + task * rayon::current_num_threads() as f64) * size
 }
 

@@ -36,7 +36,7 @@ impl Windows {
     }
 
     /// Least and greatest offset along an axis.
-    fn reach(&self, axis: usize) -> (isize, isize) {
+    pub(super) fn reach(&self, axis: usize) -> (isize, isize) {
         let along = || self.taps.iter().map(|t| t[axis]);
         (along().min().unwrap_or(0), along().max().unwrap_or(0))
     }
@@ -149,6 +149,18 @@ impl<'a> Strip<'a> {
             }
             rest[count..].fill(T::ZERO);
         }
+    }
+
+    /// The places of vectors of `lanes` output pixels among `q0 .. q1`, each of which lies in one row.
+    pub(super) fn vectors(&self, (q0, q1): (usize, usize), lanes: usize, out: &mut Vec<u32>) {
+        let (pixels, width) = (self.windows.pixels(), self.windows.lattice[1]);
+        let image_len = (self.channels.1 - self.channels.0) * self.channel_len();
+        out.clear();
+        out.extend((q0..q1).step_by(lanes).map(|q| {
+            let (image, pixel) = (q / pixels - self.images.0, q % pixels);
+            let (y, x) = (pixel / width - self.first_row, pixel % width);
+            (image * image_len + y * self.windows.step[0] * self.row_len() + x) as u32
+        }));
     }
 
     /// The runs of output pixels `q0 .. q1`.

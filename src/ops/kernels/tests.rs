@@ -136,32 +136,45 @@ fn matmul_broadcasts_and_takes_any_layout() {
 fn every_instruction_set_gives_the_same_bits() {
     use super::tile::{Isa, ROWS, Real, Tile};
     let best = Isa::detect();
-    let (k, rows) = (37, 8);
+    let k = 37;
     let data = |len, seed| -> Vec<f32> { numbers(len, seed).into_iter().map(|v| v as f32).collect() };
-    let (a, b) = (data(k * ROWS, 5), data(k * f32::PANEL, 6));
-    let run = |isa, rows: usize, add| {
-        let mut c = data(rows * f32::PANEL, 7);
-        let tile = Tile {
-            k,
-            a: a.as_ptr(),
-            a_steps: (1, ROWS),
-            b: b.as_ptr(),
-            c: c.as_mut_ptr(),
-            c_row: f32::PANEL,
-            add,
-        };
-        // SAFETY: the slices have k · ROWS, k · PANEL and rows · PANEL elements.
-        unsafe { f32::tile(isa, rows, &tile) };
+    // Two panels of B, and the places of their rows.
+    let (a, b) = (data(k * ROWS, 5), data(2 * k * f32::PANEL, 6));
+    let places: Vec<u32> = (0..k).map(|i| (i * f32::PANEL) as u32).collect();
+    let columns = 2 * f32::PANEL;
+    let run = |isa: Isa, rows: usize, packed: bool, placed: bool, add: bool| {
+        let lanes = isa.lanes::<f32>();
+        let mut c = data(rows * columns, 7);
+        for first in (0..columns).step_by(2 * lanes) {
+            let vector = |v: usize| {
+                let column = first + v * lanes;
+                b[column / f32::PANEL * k * f32::PANEL + column % f32::PANEL..].as_ptr()
+            };
+            let tile = Tile {
+                k,
+                a: a.as_ptr(),
+                a_steps: if packed { (1, rows) } else { (k, 1) },
+                b: [vector(0), vector(1)],
+                b_rows: if placed { places.as_ptr() } else { std::ptr::null() },
+                vectors: 2,
+                c: c[first..].as_mut_ptr(),
+                c_row: columns,
+                add,
+            };
+            // SAFETY: A has k · ROWS elements, B two panels of k rows, C `rows` rows of two panels.
+            unsafe { f32::tile(isa, rows, &tile) };
+        }
         c
     };
-    for (rows, add) in [(rows, false), (rows, true), (4, true), (2, false), (1, true)] {
-        let expected = run(best, rows, add);
+    for case in 0..ROWS * 8 {
+        let (rows, packed, placed, add) = (case / 8 + 1, case & 1 == 0, case & 2 == 0, case & 4 == 0);
+        let expected = run(best, rows, packed, placed, add);
         #[cfg(target_arch = "x86_64")]
         if best == Isa::Avx512 {
-            let found = run(Isa::Avx2, rows, add);
+            let found = run(Isa::Avx2, rows, packed, placed, add);
             assert!(expected.iter().zip(&found).all(|(a, b)| a.to_bits() == b.to_bits()), "{rows} rows");
         }
-        let found = run(Isa::Portable, rows, add);
+        let found = run(Isa::Portable, rows, packed, placed, add);
         assert!(expected.iter().zip(&found).all(|(a, b)| (a - b).abs() < 1e-4), "{rows} rows");
     }
 }
@@ -277,6 +290,16 @@ fn convolutions_and_their_adjoints() {
                 tolerance,
                 &format!("composed {i}"),
             );
+            let (b, r) = (tensor(&ws[..1], 6, dtype), tensor(&ys, 7, dtype));
+            let (bv, rv) = (values(&b), values(&r));
+            let fe: Vec<f64> =
+                ye.iter().enumerate().map(|(i, y)| y + bv[i / (ys[2] * ys[3]) % ys[1]] + rv[i]).collect();
+            for found in [
+                conv_fused(&spec, &x, &w, Some(&b), Some(&r)),
+                device::conv_fused(&window, &x, &w, Some(&b), Some(&r)),
+            ] {
+                close(&found.expect("fused"), &fe, tolerance, &format!("fused {i}"));
+            }
             let dx = device::conv_transpose(&window, &g, &w, [xs[2], xs[3]]).expect("composed");
             close(&dx, &xe, tolerance, &format!("composed transposed {i}"));
             let dw = device::conv_weight_grad(&window, &x, &g).expect("composed");

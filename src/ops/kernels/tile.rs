@@ -1,4 +1,4 @@
-//! The innermost step of a matrix product: a tile of [`ROWS`] × `PANEL` elements, in registers.
+//! The innermost step of a matrix product: a tile of a few rows × two vectors, in registers.
 //!
 //! Every element of the tile is its own chain of fused multiply-adds over `k`, in order. How many rows or
 //! columns a tile has, where it lies and which instructions compute it changes nothing of that chain, so
@@ -7,8 +7,9 @@
 
 use std::ops::{Add, AddAssign, Mul};
 
-/// Rows of a tile.
-pub(super) const ROWS: usize = 8;
+/// Rows of a tile at most: twelve sums of two vectors each, two vectors of B and one number of A are what
+/// sixteen registers hold, and more than the latency of a multiply-add asks for.
+pub(super) const ROWS: usize = 6;
 
 /// The operands of a tile.
 pub(super) struct Tile<T> {
@@ -16,10 +17,14 @@ pub(super) struct Tile<T> {
     pub k: usize,
     /// Element (0, 0) of A.
     pub a: *const T,
-    /// Step between rows of A, and between its columns. `(1, ROWS)` is the packed layout.
+    /// Step between rows of A, and between its columns. `(1, rows)` is the packed layout.
     pub a_steps: (usize, usize),
-    /// A panel of B: `k` rows of `T::PANEL` elements.
-    pub b: *const T,
+    /// The first elements of each vector of B.
+    pub b: [*const T; 2],
+    /// What is added to them for each row of B; if null, rows are `T::PANEL` elements apart.
+    pub b_rows: *const u32,
+    /// Vectors: 1 or 2.
+    pub vectors: usize,
     /// Element (0, 0) of C.
     pub c: *mut T,
     /// Step between rows of C.
@@ -55,13 +60,22 @@ impl Isa {
         }
         Isa::Portable
     }
+
+    /// Elements of a vector.
+    pub(super) fn lanes<T: Real>(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => T::PANEL,
+            _ => T::PANEL / 2,
+        }
+    }
 }
 
 /// A real number with kernels.
 pub(super) trait Real:
     Copy + Send + Sync + PartialOrd + AddAssign + Add<Output = Self> + Mul<Output = Self> + 'static
 {
-    /// Columns of a panel: two 512-bit vectors.
+    /// Columns of a panel: one 512-bit vector or two of 256 bits.
     const PANEL: usize;
     /// 0.
     const ZERO: Self;
@@ -72,68 +86,92 @@ pub(super) trait Real:
     /// `a * b + c`, fused where the machine does that.
     fn multiply_add(a: Self, b: Self, c: Self) -> Self;
 
-    /// Computes a tile of `rows` (1, 2, 4 or 8) × `PANEL` elements.
+    /// Computes a tile of `rows` (1 to [`ROWS`]) × its vectors.
     ///
     /// # Safety
     /// `isa` is what [`Isa::detect`] found (or a lesser one); the operands of `tile` are readable for `rows`
-    /// rows and `k` columns of A and `k` rows of B, and C is writable for `rows` rows of `PANEL` elements.
+    /// rows and `k` columns of A and `k` rows of each vector of B, and C is writable for `rows` rows of
+    /// `vectors` vectors.
     unsafe fn tile(isa: Isa, rows: usize, tile: &Tile<Self>);
 }
 
-/// Calls a kernel with constant numbers of rows.
-macro_rules! by_rows {
+/// Chooses the kernel for a number of rows and vectors and for the layouts of A and B.
+macro_rules! choose {
     ($kernel:ident, $rows:expr, $tile:expr) => {
-        match ($rows, $tile.a_steps == (1, ROWS)) {
-            (8, true) => $kernel::<8, true>($tile),
-            (8, false) => $kernel::<8, false>($tile),
-            (4, true) => $kernel::<4, true>($tile),
-            (4, false) => $kernel::<4, false>($tile),
-            (2, true) => $kernel::<2, true>($tile),
-            (2, false) => $kernel::<2, false>($tile),
-            (_, true) => $kernel::<1, true>($tile),
-            (_, false) => $kernel::<1, false>($tile),
+        match $rows {
+            6 => choose!($kernel, 6, $tile, rows),
+            5 => choose!($kernel, 5, $tile, rows),
+            4 => choose!($kernel, 4, $tile, rows),
+            3 => choose!($kernel, 3, $tile, rows),
+            2 => choose!($kernel, 2, $tile, rows),
+            _ => choose!($kernel, 1, $tile, rows),
+        }
+    };
+    ($kernel:ident, $rows:literal, $tile:expr, rows) => {
+        match ($tile.vectors, $tile.a_steps == (1, $rows), $tile.b_rows.is_null()) {
+            (2, true, true) => $kernel::<$rows, 2, true, true>($tile),
+            (2, true, false) => $kernel::<$rows, 2, true, false>($tile),
+            (2, false, true) => $kernel::<$rows, 2, false, true>($tile),
+            (2, false, false) => $kernel::<$rows, 2, false, false>($tile),
+            (_, true, true) => $kernel::<$rows, 1, true, true>($tile),
+            (_, true, false) => $kernel::<$rows, 1, true, false>($tile),
+            (_, false, true) => $kernel::<$rows, 1, false, true>($tile),
+            (_, false, false) => $kernel::<$rows, 1, false, false>($tile),
         }
     };
 }
 
-/// A kernel of `R` rows over vectors of one instruction set; `V` vectors at a time.
+/// A kernel of `R` rows and `V` vectors of one instruction set.
 #[cfg(target_arch = "x86_64")]
 macro_rules! kernel {
-    ($name:ident, $t:ty, $features:literal, $lanes:literal, $at_once:literal,
+    ($name:ident, $all:ident, $t:ty, $features:literal, $lanes:literal,
      $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident) => {
         #[target_feature(enable = $features)]
-        unsafe fn $name<const R: usize, const PACKED: bool>(tile: &Tile<$t>) {
-            const PANEL: usize = <$t as Real>::PANEL;
-            let (row, column) = if PACKED { (1, ROWS) } else { tile.a_steps };
-            for left in (0..PANEL).step_by($at_once * $lanes) {
-                let mut sums = [[$zero(); $at_once]; R];
-                // SAFETY: the caller says that A has R rows and k columns at these steps, that B has k rows of
-                // PANEL elements, and C R rows of PANEL elements; left + at_once * lanes <= PANEL.
-                unsafe {
-                    let (mut a, mut b) = (tile.a, tile.b.add(left));
-                    for _ in 0..tile.k {
-                        let mut bs = [$zero(); $at_once];
-                        for v in 0..$at_once {
-                            bs[v] = $load(b.add(v * $lanes));
-                        }
-                        for r in 0..R {
-                            let x = $splat(*a.add(r * row));
-                            for v in 0..$at_once {
-                                sums[r][v] = $fma(x, bs[v], sums[r][v]);
-                            }
-                        }
-                        a = a.wrapping_add(column);
-                        b = b.wrapping_add(PANEL);
+        unsafe fn $name<const R: usize, const V: usize, const PACKED: bool, const PANELS: bool>(
+            tile: &Tile<$t>,
+        ) {
+            let (row, column) = if PACKED { (1, R) } else { tile.a_steps };
+            let mut sums = [[$zero(); V]; R];
+            // SAFETY: the caller says that A has R rows and k columns at these steps, that each vector of B
+            // has k rows, and C R rows of V vectors.
+            unsafe {
+                let (mut a, mut b, mut rows) = (tile.a, tile.b, tile.b_rows);
+                for _ in 0..tile.k {
+                    let at = if PANELS { 0 } else { *rows as usize };
+                    let mut bs = [$zero(); V];
+                    for v in 0..V {
+                        bs[v] = $load(b[v].add(at));
                     }
                     for r in 0..R {
-                        for v in 0..$at_once {
-                            let c = tile.c.add(r * tile.c_row + left + v * $lanes);
-                            let sum = if tile.add { $add($load(c), sums[r][v]) } else { sums[r][v] };
-                            $store(c, sum);
+                        let x = $splat(*a.add(r * row));
+                        for v in 0..V {
+                            sums[r][v] = $fma(x, bs[v], sums[r][v]);
                         }
+                    }
+                    a = a.wrapping_add(column);
+                    if PANELS {
+                        for v in 0..V {
+                            b[v] = b[v].wrapping_add(<$t as Real>::PANEL);
+                        }
+                    } else {
+                        rows = rows.wrapping_add(1);
+                    }
+                }
+                for r in 0..R {
+                    for v in 0..V {
+                        let c = tile.c.add(r * tile.c_row + v * $lanes);
+                        let sum = if tile.add { $add($load(c), sums[r][v]) } else { sums[r][v] };
+                        $store(c, sum);
                     }
                 }
             }
+        }
+
+        /// # Safety
+        /// The machine has these features; the rest as [`Real::tile`] says.
+        pub(super) unsafe fn $all(rows: usize, tile: &Tile<$t>) {
+            // SAFETY: passed on to the caller.
+            unsafe { choose!($name, rows, tile) }
         }
     };
 }
@@ -141,15 +179,15 @@ macro_rules! kernel {
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::needless_range_loop)] // Constant bounds, so that the arrays become registers.
 mod x86 {
-    use super::{ROWS, Real, Tile};
+    use super::{Real, Tile};
     use std::arch::x86_64::*;
 
     kernel!(
         avx512_f32,
+        tile_avx512_f32,
         f32,
         "avx512f",
         16,
-        2,
         _mm512_setzero_ps,
         _mm512_loadu_ps,
         _mm512_storeu_ps,
@@ -159,10 +197,10 @@ mod x86 {
     );
     kernel!(
         avx512_f64,
+        tile_avx512_f64,
         f64,
         "avx512f",
         8,
-        2,
         _mm512_setzero_pd,
         _mm512_loadu_pd,
         _mm512_storeu_pd,
@@ -172,10 +210,10 @@ mod x86 {
     );
     kernel!(
         avx2_f32,
+        tile_avx2_f32,
         f32,
         "avx2,fma",
         8,
-        2,
         _mm256_setzero_ps,
         _mm256_loadu_ps,
         _mm256_storeu_ps,
@@ -185,10 +223,10 @@ mod x86 {
     );
     kernel!(
         avx2_f64,
+        tile_avx2_f64,
         f64,
         "avx2,fma",
         4,
-        2,
         _mm256_setzero_pd,
         _mm256_loadu_pd,
         _mm256_storeu_pd,
@@ -196,72 +234,27 @@ mod x86 {
         _mm256_fmadd_pd,
         _mm256_add_pd
     );
-
-    /// # Safety
-    /// AVX-512F is there; the rest as [`Real::tile`] says.
-    pub(super) unsafe fn tile_avx512_f32(rows: usize, tile: &Tile<f32>) {
-        // SAFETY: passed on to the caller.
-        unsafe { by_rows!(avx512_f32, rows, tile) }
-    }
-
-    /// # Safety
-    /// AVX-512F is there; the rest as [`Real::tile`] says.
-    pub(super) unsafe fn tile_avx512_f64(rows: usize, tile: &Tile<f64>) {
-        // SAFETY: passed on to the caller.
-        unsafe { by_rows!(avx512_f64, rows, tile) }
-    }
-
-    /// Eight rows of two vectors do not fit sixteen registers: two tiles of four.
-    macro_rules! halves {
-        ($kernel:ident, $rows:expr, $tile:expr) => {
-            match $rows {
-                8 => {
-                    by_rows!($kernel, 4, $tile);
-                    let lower = Tile {
-                        a: $tile.a.wrapping_add(4 * $tile.a_steps.0),
-                        c: $tile.c.wrapping_add(4 * $tile.c_row),
-                        ..*$tile
-                    };
-                    by_rows!($kernel, 4, &lower)
-                }
-                rows => by_rows!($kernel, rows, $tile),
-            }
-        };
-    }
-
-    /// # Safety
-    /// AVX2 and FMA are there; the rest as [`Real::tile`] says.
-    pub(super) unsafe fn tile_avx2_f32(rows: usize, tile: &Tile<f32>) {
-        // SAFETY: passed on to the caller; the lower half lies within the tile.
-        unsafe { halves!(avx2_f32, rows, tile) }
-    }
-
-    /// # Safety
-    /// AVX2 and FMA are there; the rest as [`Real::tile`] says.
-    pub(super) unsafe fn tile_avx2_f64(rows: usize, tile: &Tile<f64>) {
-        // SAFETY: passed on to the caller; the lower half lies within the tile.
-        unsafe { halves!(avx2_f64, rows, tile) }
-    }
 }
 
-/// Any machine: one row at a time, in vectors of the compiler's choice.
+/// Any machine: one row and one vector at a time, in vectors of the compiler's choice.
 ///
 /// # Safety
 /// As [`Real::tile`] says.
-unsafe fn portable<T: Real, const PANEL: usize>(rows: usize, tile: &Tile<T>) {
-    for r in 0..rows {
-        let mut sums = [T::ZERO; PANEL];
-        // SAFETY: the caller says that A has `rows` rows and k columns, B k rows of PANEL elements, and C
-        // `rows` rows of PANEL elements.
+unsafe fn portable<T: Real, const LANES: usize>(rows: usize, tile: &Tile<T>) {
+    for (r, v) in (0..rows).flat_map(|r| (0..tile.vectors).map(move |v| (r, v))) {
+        let mut sums = [T::ZERO; LANES];
+        // SAFETY: the caller says that A has `rows` rows and k columns, B k rows of each vector, and C `rows`
+        // rows of `vectors` vectors.
         unsafe {
             for k in 0..tile.k {
                 let x = *tile.a.add(r * tile.a_steps.0 + k * tile.a_steps.1);
-                let b = &*tile.b.add(k * PANEL).cast::<[T; PANEL]>();
+                let at = if tile.b_rows.is_null() { k * T::PANEL } else { *tile.b_rows.add(k) as usize };
+                let b = &*tile.b[v].add(at).cast::<[T; LANES]>();
                 for (sum, b) in sums.iter_mut().zip(b) {
                     *sum = T::multiply_add(x, *b, *sum);
                 }
             }
-            let c = &mut *tile.c.add(r * tile.c_row).cast::<[T; PANEL]>();
+            let c = &mut *tile.c.add(r * tile.c_row + v * LANES).cast::<[T; LANES]>();
             for (c, sum) in c.iter_mut().zip(sums) {
                 if tile.add {
                     *c += sum;
@@ -299,7 +292,7 @@ macro_rules! real {
                         Isa::Avx512 => x86::$avx512(rows, tile),
                         #[cfg(target_arch = "x86_64")]
                         Isa::Avx2 => x86::$avx2(rows, tile),
-                        Isa::Portable => portable::<$t, $panel>(rows, tile),
+                        Isa::Portable => portable::<$t, { $panel / 2 }>(rows, tile),
                     }
                 }
             }
@@ -307,5 +300,5 @@ macro_rules! real {
     };
 }
 
-real!(f32, 32, tile_avx512_f32, tile_avx2_f32);
-real!(f64, 16, tile_avx512_f64, tile_avx2_f64);
+real!(f32, 16, tile_avx512_f32, tile_avx2_f32);
+real!(f64, 8, tile_avx512_f64, tile_avx2_f64);

@@ -1,12 +1,14 @@
 //! Softmax, log-softmax and log-sum-exp of rows: the largest element is taken out first, so that no
 //! exponential overflows.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{D, DType, Result, Tensor, WithDType};
 use rayon::prelude::*;
 
-use crate::ops::EvalContext;
-use crate::ops::cpu::{self, CHUNK, tensor, vectorised, widen, with_contiguous};
+use crate::ops::cpu::{self, CHUNK, fresh, tensor, vectorised, widen, with_contiguous, zeroed};
 use crate::ops::math::{Real, double, single};
+use crate::ops::{EvalContext, copies};
 
 /// What is computed of each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub fn along(cx: &EvalContext<'_>, x: &Tensor, axis: usize, kind: Kind) -> Resul
     if axis == last {
         return rows(cx, x, kind);
     }
-    rows(cx, &x.transpose(axis, last)?.contiguous()?, kind)?.transpose(axis, last)
+    rows(cx, &copies::contiguous(&x.transpose(axis, last)?)?, kind)?.transpose(axis, last)
 }
 
 /// Of each row along the last axis; log-sum-exp drops that axis.
@@ -44,8 +46,6 @@ pub fn rows(cx: &EvalContext<'_>, x: &Tensor, kind: Kind) -> Result<Tensor> {
 trait Row: WithDType + Real {
     const LOWEST: Self;
     fn larger(a: Self, b: Self) -> Self;
-    fn wide(self) -> f64;
-    fn narrow(x: f64) -> Self;
 }
 
 impl Row for f32 {
@@ -54,14 +54,6 @@ impl Row for f32 {
     fn larger(a: f32, b: f32) -> f32 {
         single::max(a, b)
     }
-    #[inline(always)]
-    fn wide(self) -> f64 {
-        f64::from(self)
-    }
-    #[inline(always)]
-    fn narrow(x: f64) -> f32 {
-        x as f32
-    }
 }
 
 impl Row for f64 {
@@ -69,14 +61,6 @@ impl Row for f64 {
     #[inline(always)]
     fn larger(a: f64, b: f64) -> f64 {
         double::max(a, b)
-    }
-    #[inline(always)]
-    fn wide(self) -> f64 {
-        self
-    }
-    #[inline(always)]
-    fn narrow(x: f64) -> f64 {
-        x
     }
 }
 
@@ -108,21 +92,21 @@ fn on_cpu<T: Row>(x: &Tensor, kind: Kind) -> Result<Tensor> {
     };
     let count: usize = lead.iter().product();
     let each = if kind == Kind::LogSumExp { 1 } else { len };
-    let mut out = vec![T::zero(); count * each];
     let least = (CHUNK / len.max(1)).max(1);
-    with_contiguous::<T, _>(x, |data| {
+    let fill = |data: &[T], out: &mut [MaybeUninit<T>]| {
         if out.is_empty() {
-            return Ok(());
+            return;
         }
         out.par_chunks_mut(each).enumerate().with_min_len(least).for_each(|(i, out)| {
             let x = &data[i * len..(i + 1) * len];
             vectorised(
                 #[inline(always)]
-                || row(x, out, kind),
+                || row(x, zeroed(out), kind),
             );
         });
-        Ok(())
-    })?;
+    };
+    // SAFETY: the rows cover the output, and each is set to zero at first.
+    let out = with_contiguous::<T, _>(x, |data| Ok(unsafe { fresh(count * each, |out| fill(data, out)) }))?;
     tensor(out, if kind == Kind::LogSumExp { lead } else { x.dims() })
 }
 

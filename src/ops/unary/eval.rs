@@ -4,12 +4,12 @@ use candle_core::{DType, Result, Tensor};
 
 use super::Unary;
 use crate::ops::EvalContext;
-use crate::ops::cpu::{self, map1, widen};
-use crate::ops::math::{double, single};
+use crate::ops::cpu::{self, any, map1, map1_over, widen};
+use crate::ops::math::{circle, double, single};
 
 pub(super) fn eval(op: Unary, cx: &EvalContext<'_>, x: &Tensor) -> Result<Tensor> {
     if cpu::here(cx) {
-        let out = on_cpu(op, &widen(x)?)?;
+        let out = on_cpu(op, &widen(x)?, cx.overwrite.is_some())?;
         return if op == Unary::IsFinite { Ok(out) } else { out.to_dtype(x.dtype()) };
     }
     if x.dtype().is_int() { integer(op, x) } else { portable(op, x) }
@@ -17,25 +17,39 @@ pub(super) fn eval(op: Unary, cx: &EvalContext<'_>, x: &Tensor) -> Result<Tensor
 
 /// One function, by the same name in both precisions.
 macro_rules! by_name {
-    ($x:expr, $f:ident) => {
+    ($x:expr, $over:ident, $f:ident) => {
         match $x.dtype() {
-            DType::F64 => map1::<f64, f64>($x, double::$f),
-            _ => map1::<f32, f32>($x, single::$f),
+            DType::F64 => map1_over::<f64>($x, $over, double::$f),
+            _ => map1_over::<f32>($x, $over, single::$f),
         }
     };
 }
 
 /// One closure in both precisions.
 macro_rules! float {
-    ($x:expr, $v:ident => $body:expr) => {
+    ($x:expr, $over:ident, $v:ident => $body:expr) => {
         match $x.dtype() {
-            DType::F64 => map1::<f64, f64>($x, |$v| $body),
-            _ => map1::<f32, f32>($x, |$v| $body),
+            DType::F64 => map1_over::<f64>($x, $over, |$v| $body),
+            _ => map1_over::<f32>($x, $over, |$v| $body),
         }
     };
 }
 
-fn on_cpu(op: Unary, x: &Tensor) -> Result<Tensor> {
+/// A function of the circle: of single precision by polynomials, but for numbers so large that these know
+/// too little of π.
+macro_rules! by_range {
+    ($x:expr, $over:ident, $f:ident) => {
+        match $x.dtype() {
+            DType::F64 => map1_over::<f64>($x, $over, |v| v.$f()),
+            _ if !any::<f32>($x, |v| v.abs() >= circle::LIMIT)? => map1_over::<f32>($x, $over, circle::$f),
+            _ => map1_over::<f32>($x, $over, |v| {
+                if v.abs() >= circle::LIMIT { f64::from(v).$f() as f32 } else { circle::$f(v) }
+            }),
+        }
+    };
+}
+
+fn on_cpu(op: Unary, x: &Tensor, over: bool) -> Result<Tensor> {
     if x.dtype() == DType::U8 {
         return match op {
             Unary::Not => map1::<u8, u8>(x, |v| u8::from(v == 0)),
@@ -44,42 +58,42 @@ fn on_cpu(op: Unary, x: &Tensor) -> Result<Tensor> {
     }
     if x.dtype() == DType::I64 {
         return match op {
-            Unary::Neg => map1::<i64, i64>(x, i64::wrapping_neg),
-            Unary::Abs => map1::<i64, i64>(x, i64::wrapping_abs),
-            Unary::Sign => map1::<i64, i64>(x, i64::signum),
-            Unary::Square => map1::<i64, i64>(x, |v| v.wrapping_mul(v)),
-            Unary::Relu => map1::<i64, i64>(x, |v| v.max(0)),
+            Unary::Neg => map1_over::<i64>(x, over, i64::wrapping_neg),
+            Unary::Abs => map1_over::<i64>(x, over, i64::wrapping_abs),
+            Unary::Sign => map1_over::<i64>(x, over, i64::signum),
+            Unary::Square => map1_over::<i64>(x, over, |v| v.wrapping_mul(v)),
+            Unary::Relu => map1_over::<i64>(x, over, |v| v.max(0)),
             _ => candle_core::bail!("`{op:?}` of integers"),
         };
     }
     match op {
-        Unary::Neg => float!(x, v => -v),
-        Unary::Exp => by_name!(x, exp),
-        Unary::Expm1 => float!(x, v => v.exp_m1()),
-        Unary::Log => float!(x, v => v.ln()),
-        Unary::Log1p => float!(x, v => v.ln_1p()),
-        Unary::Sqrt => float!(x, v => v.sqrt()),
-        Unary::Square => float!(x, v => v * v),
-        Unary::Reciprocal => float!(x, v => 1.0 / v),
-        Unary::Abs => float!(x, v => v.abs()),
-        Unary::Sign => by_name!(x, sign),
-        Unary::Floor => float!(x, v => v.floor()),
-        Unary::Ceil => float!(x, v => v.ceil()),
-        Unary::Round => float!(x, v => v.round_ties_even()),
-        Unary::Sin => float!(x, v => v.sin()),
-        Unary::Cos => float!(x, v => v.cos()),
-        Unary::Tan => float!(x, v => v.tan()),
-        Unary::Tanh => by_name!(x, tanh),
-        Unary::Sigmoid => by_name!(x, sigmoid),
-        Unary::Erf => by_name!(x, erf),
-        Unary::Relu => by_name!(x, relu),
-        Unary::Silu => by_name!(x, silu),
-        Unary::Gelu => by_name!(x, gelu),
-        Unary::GeluTanh => by_name!(x, gelu_tanh),
-        Unary::Softplus => by_name!(x, softplus),
-        Unary::SiluSlope => by_name!(x, silu_slope),
-        Unary::GeluSlope => by_name!(x, gelu_slope),
-        Unary::GeluTanhSlope => by_name!(x, gelu_tanh_slope),
+        Unary::Neg => float!(x, over, v => -v),
+        Unary::Exp => by_name!(x, over, exp),
+        Unary::Expm1 => by_name!(x, over, expm1),
+        Unary::Log => by_name!(x, over, log),
+        Unary::Log1p => by_name!(x, over, log1p),
+        Unary::Sqrt => float!(x, over, v => v.sqrt()),
+        Unary::Square => float!(x, over, v => v * v),
+        Unary::Reciprocal => float!(x, over, v => 1.0 / v),
+        Unary::Abs => float!(x, over, v => v.abs()),
+        Unary::Sign => by_name!(x, over, sign),
+        Unary::Floor => float!(x, over, v => v.floor()),
+        Unary::Ceil => float!(x, over, v => v.ceil()),
+        Unary::Round => float!(x, over, v => v.round_ties_even()),
+        Unary::Sin => by_range!(x, over, sin),
+        Unary::Cos => by_range!(x, over, cos),
+        Unary::Tan => by_range!(x, over, tan),
+        Unary::Tanh => by_name!(x, over, tanh),
+        Unary::Sigmoid => by_name!(x, over, sigmoid),
+        Unary::Erf => by_name!(x, over, erf),
+        Unary::Relu => by_name!(x, over, relu),
+        Unary::Silu => by_name!(x, over, silu),
+        Unary::Gelu => by_name!(x, over, gelu),
+        Unary::GeluTanh => by_name!(x, over, gelu_tanh),
+        Unary::Softplus => by_name!(x, over, softplus),
+        Unary::SiluSlope => by_name!(x, over, silu_slope),
+        Unary::GeluSlope => by_name!(x, over, gelu_slope),
+        Unary::GeluTanhSlope => by_name!(x, over, gelu_tanh_slope),
         Unary::IsFinite => match x.dtype() {
             DType::F64 => map1::<f64, u8>(x, |v| u8::from(v.is_finite())),
             _ => map1::<f32, u8>(x, |v| u8::from(v.is_finite())),

@@ -1,0 +1,215 @@
+//! Golden tests of the passes that fuse: the graph before and after.
+
+use super::tests::{at, golden, input, number, put, root, ty};
+use super::*;
+use crate::graph::{Builder, Named, NodeId, Region, text};
+use crate::ops::{
+    Binary, Cast, Column, Compare, CompareKind, Emit, Loop, LoopInput, Project, Reduce, ReduceKind, Unary,
+    Where,
+};
+use crate::shape::DType;
+
+const CHAINS: &[fn(&Graph) -> Graph] = &[elementwise_chains, dead_code];
+
+fn sum(b: &mut Builder<'_>, x: NodeId) -> NodeId {
+    put(b, Reduce { kind: ReduceKind::Sum, axes: vec![1], keep: false }, &[x])
+}
+
+#[test]
+fn a_chain_becomes_one_operation() {
+    let g = root(|b| {
+        let (x, w, c) = (input(b, "x", &[4, 3]), input(b, "w", &[3]), input(b, "c", &[3]));
+        let half = number(b, 0.5);
+        let y = b.binary(Binary::Mul, x, w).unwrap();
+        let y = b.binary(Binary::Add, y, c).unwrap();
+        let s = b.unary(Unary::Sigmoid, y).unwrap();
+        let y = b.binary(Binary::Mul, y, s).unwrap();
+        let on = put(b, Compare { kind: CompareKind::Gt }, &[y, half]);
+        let y = put(b, Where {}, &[on, y, half]);
+        vec![sum(b, y)]
+    });
+    golden(
+        &g,
+        CHAINS,
+        "
+%0 = input x : [4, 3]
+%1 = input w : [3]
+%2 = input c : [3]
+%3 = const 0.5 : []
+%4 = mul %0, %1 : [4, 3]
+%5 = add %4, %2 : [4, 3]
+%6 = sigmoid %5 : [4, 3]
+%7 = mul %5, %6 : [4, 3]
+%8 = gt > %7, %3 : bool[4, 3]
+%9 = where %8, %7, %3 : [4, 3]
+%10 = sum over [1] %9 : [4]
+give %10",
+        "
+%0 = input x : [4, 3]
+%1 = input w : [3]
+%2 = input c : [3]
+%3 = elementwise (#3 = const 0.5; #4 = mul #0 #1; #5 = add #4 #2; #6 = sigmoid #5; #7 = mul #5 #6; #8 = gt > #7 #3; #9 = where #8 #7 #3) %0, %1, %2 : [4, 3]
+%4 = sum over [1] %3 : [4]
+give %4",
+    );
+}
+
+#[test]
+fn what_others_read_or_broadcast_stays_outside() {
+    let mut g = root(|b| {
+        let (x, w) = (input(b, "x", &[4, 3]), input(b, "w", &[3]));
+        // Broadcast: once per row if it went inside.
+        let e = b.unary(Unary::Exp, w).unwrap();
+        let y = b.binary(Binary::Mul, x, e).unwrap();
+        // Watched.
+        let t = b.unary(Unary::Tanh, y).unwrap();
+        let z = b.unary(Unary::Neg, t).unwrap();
+        let z = b.unary(Unary::Cos, z).unwrap();
+        // Read by a sum too.
+        let total = sum(b, z);
+        let z = b.unary(Unary::Sin, z).unwrap();
+        // Whole numbers are no chain.
+        let i = put(b, Cast { dtype: DType::I64 }, &[z]);
+        vec![total, put(b, Cast { dtype: DType::F32 }, &[i])]
+    });
+    g.regions[0].watches = vec![Named { name: "t".into(), node: NodeId::new(4) }];
+    golden(
+        &g,
+        CHAINS,
+        "
+%0 = input x : [4, 3]
+%1 = input w : [3]
+%2 = exp %1 : [3]
+%3 = mul %0, %2 : [4, 3]
+%4 = tanh %3 : [4, 3]
+%5 = neg %4 : [4, 3]
+%6 = cos %5 : [4, 3]
+%7 = sum over [1] %6 : [4]
+%8 = sin %6 : [4, 3]
+%9 = cast i64 %8 : i64[4, 3]
+%10 = cast f32 %9 : [4, 3]
+watch t = %4
+give %7, %10",
+        "
+%0 = input x : [4, 3]
+%1 = input w : [3]
+%2 = exp %1 : [3]
+%3 = elementwise (#2 = mul #0 #1; #3 = tanh #2) %0, %2 : [4, 3]
+%4 = elementwise (#1 = neg #0; #2 = cos #1) %3 : [4, 3]
+%5 = sum over [1] %4 : [4]
+%6 = sin %4 : [4, 3]
+%7 = cast i64 %6 : i64[4, 3]
+%8 = cast f32 %7 : [4, 3]
+watch t = %3
+give %5, %8",
+    );
+}
+
+#[test]
+fn a_bias_is_added_again_where_its_sum_is_read() {
+    let g = root(|b| {
+        let (x, c, g) = (input(b, "x", &[4, 3]), input(b, "c", &[3]), input(b, "g", &[4, 3]));
+        let y = b.binary(Binary::Add, x, c).unwrap();
+        let a = b.unary(Unary::Silu, y).unwrap();
+        let a = sum(b, a);
+        let s = b.unary(Unary::SiluSlope, y).unwrap();
+        vec![a, b.binary(Binary::Mul, g, s).unwrap()]
+    });
+    golden(
+        &g,
+        CHAINS,
+        "
+%0 = input x : [4, 3]
+%1 = input c : [3]
+%2 = input g : [4, 3]
+%3 = add %0, %1 : [4, 3]
+%4 = silu %3 : [4, 3]
+%5 = sum over [1] %4 : [4]
+%6 = silu_slope %3 : [4, 3]
+%7 = mul %2, %6 : [4, 3]
+give %5, %7",
+        "
+%0 = input x : [4, 3]
+%1 = input c : [3]
+%2 = input g : [4, 3]
+%3 = elementwise (#2 = add #0 #1; #3 = silu #2) %0, %1 : [4, 3]
+%4 = sum over [1] %3 : [4]
+%5 = elementwise (#3 = add #0 #1; #4 = silu_slope #3; #5 = mul #2 #4) %0, %1, %2 : [4, 3]
+give %4, %5",
+    );
+}
+
+#[test]
+fn chains_in_loops_and_updates() {
+    let mut g = Graph::new("g");
+    g.regions.push(Region::default());
+    let mut b = at(&mut g, 1);
+    let x = put(&mut b, LoopInput { index: 0, ty: ty(&[2]) }, &[]);
+    let c = put(&mut b, Column { index: 0, dtype: DType::F32 }, &[]);
+    let y = b.binary(Binary::Mul, x, c).unwrap();
+    let y = b.unary(Unary::Sin, y).unwrap();
+    g.regions[1].outputs = vec![y];
+    let mut b = at(&mut g, 0);
+    let x = input(&mut b, "x", &[2]);
+    let l = Loop {
+        region: 1,
+        steps: 3,
+        carries: 1,
+        captures: 0,
+        scans: 0,
+        reverse: false,
+        columns: vec![vec![1.0, 2.0, 3.0]],
+        outputs: vec![ty(&[2])],
+    };
+    let node = b.push(l.into(), &[x], ty(&[2]));
+    let y = b.push(Project { index: 0, ty: ty(&[2]) }.into(), &[node], ty(&[2]));
+    let half = number(&mut b, 0.5);
+    let m = b.binary(Binary::Mul, y, half).unwrap();
+    let m = b.binary(Binary::Add, m, x).unwrap();
+    let w = b.unary(Unary::Sqrt, m).unwrap();
+    let w = b.binary(Binary::Sub, x, w).unwrap();
+    g.regions[0].outputs = vec![y];
+    g.updates = vec![Named { name: "m".into(), node: m }, Named { name: "w".into(), node: w }];
+    let new = CHAINS.iter().fold(g, |g, pass| pass(&g));
+    let want = "
+%0 = input x : [2]
+%1 = loop ×3 (1 carried, 0 captured, 0 scanned) %0 : [2]
+  column 0 = [1.0, 2.0, 3.0]
+  %0 = input #0 : [2]
+  %1 = column 0 : []
+  %2 = elementwise (#2 = mul #0 #1; #3 = sin #2) %0, %1 : [2]
+  give %2
+%2 = output #0 of %1 : [2]
+%3 = elementwise (#2 = const 0.5; #3 = mul #0 #2; #4 = add #3 #1) %2, %0 : [2]
+%4 = elementwise (#2 = sqrt #0; #3 = sub #1 #2) %3, %0 : [2]
+give %2
+update m = %3
+update w = %4";
+    assert_eq!(text::print(&new).trim(), want.trim());
+}
+
+#[test]
+fn long_chains_are_cut() {
+    let g = root(|b| {
+        let mut y = input(b, "x", &[4, 3]);
+        for i in 0..30 {
+            let z = input(b, &format!("z{i}"), &[4, 3]);
+            y = b.binary(Binary::Add, y, z).unwrap();
+        }
+        vec![y]
+    });
+    let new = CHAINS.iter().fold(g, |g, pass| pass(&g));
+    validate_chains(&new);
+}
+
+fn validate_chains(g: &Graph) {
+    crate::graph::validate::validate(g).unwrap();
+    let mut chains = 0;
+    for node in g.root().dag.node_weights() {
+        if let crate::ops::Op::Elementwise(e) = &node.op {
+            assert!(e.inputs <= 12 && e.steps.len() <= 48);
+            chains += 1;
+        }
+    }
+    assert_eq!(chains, 3);
+}
