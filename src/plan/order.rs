@@ -27,38 +27,26 @@ pub fn schedule(graph: &Graph, region: RegionId) -> Schedule {
 }
 
 /// Takes, among the nodes whose inputs are there, always the one that frees most and needs least; the first
-/// in order of creation among equals.
+/// in order of creation among equals. A leaf is taken as soon as it is the first: what it holds is held anyway.
 pub(super) fn greedy(graph: &Graph, region: RegionId) -> Schedule {
     let dag = &graph.regions[region].dag;
     let needed = needed(graph, region);
     let ids: Vec<NodeId> = graph.regions[region].ids().filter(|id| needed[id.index()]).collect();
-    let mut state = State::new(graph, region, &ids);
     let mut waits: Vec<usize> = vec![0; dag.node_count()];
     let mut users: Vec<Vec<NodeId>> = vec![Vec::new(); dag.node_count()];
     for id in &ids {
-        let inputs: BTreeSet<NodeId> = dag[*id].inputs.iter().copied().collect();
+        let inputs = distinct(dag[*id].inputs.clone());
         waits[id.index()] = inputs.len();
         for input in inputs {
             users[input.index()].push(*id);
         }
     }
-    let mut ready: BTreeSet<NodeId> = ids.iter().copied().filter(|id| waits[id.index()] == 0).collect();
+    let mut ready = Ready::new(State::new(graph, region, &ids));
+    for id in ids.iter().filter(|id| waits[id.index()] == 0) {
+        ready.insert(*id);
+    }
     let mut order = Vec::with_capacity(ids.len());
-    while let Some(first) = ready.first().copied() {
-        let mut best = (first, state.gain(first));
-        // Leaves cost nothing: what they hold is held anyway.
-        let leaf = dag[first].inputs.is_empty() && !matches!(dag[first].op, Op::Random(_));
-        if !leaf {
-            for id in ready.iter().skip(1) {
-                let gain = state.gain(*id);
-                if gain > best.1 {
-                    best = (*id, gain);
-                }
-            }
-        }
-        let chosen = best.0;
-        ready.remove(&chosen);
-        state.take(chosen);
+    while let Some(chosen) = ready.next() {
         order.push(chosen);
         for user in &users[chosen.index()] {
             waits[user.index()] -= 1;
@@ -70,21 +58,73 @@ pub(super) fn greedy(graph: &Graph, region: RegionId) -> Schedule {
     with_frees(graph, region, order)
 }
 
+/// The nodes whose inputs are there, by what they gain, which changes for few of them at each step.
+struct Ready<'g> {
+    state: State<'g>,
+    /// In order of creation.
+    by_age: BTreeSet<NodeId>,
+    /// Highest gain first, then the oldest.
+    by_gain: BTreeSet<(std::cmp::Reverse<i64>, NodeId)>,
+    /// Under which gain a node stands there.
+    gains: Vec<i64>,
+}
+
+impl<'g> Ready<'g> {
+    fn new(state: State<'g>) -> Self {
+        let gains = vec![0; state.base.len()];
+        Ready { state, by_age: BTreeSet::new(), by_gain: BTreeSet::new(), gains }
+    }
+
+    fn insert(&mut self, id: NodeId) {
+        let gain = self.state.gain(id);
+        self.gains[id.index()] = gain;
+        self.by_gain.insert((std::cmp::Reverse(gain), id));
+        self.by_age.insert(id);
+    }
+
+    fn next(&mut self) -> Option<NodeId> {
+        let first = *self.by_age.first()?;
+        let node = self.state.node(first);
+        let leaf = node.inputs.is_empty() && !matches!(node.op, Op::Random(_));
+        let chosen = if leaf { first } else { self.by_gain.first()?.1 };
+        self.by_age.remove(&chosen);
+        self.by_gain.remove(&(std::cmp::Reverse(self.gains[chosen.index()]), chosen));
+        // The last reader of a storage would free it.
+        for last in self.state.take(chosen) {
+            if self.by_age.contains(&last) {
+                self.by_gain.remove(&(std::cmp::Reverse(self.gains[last.index()]), last));
+                self.insert(last);
+            }
+        }
+        Some(chosen)
+    }
+}
+
 /// Uses that are left of each storage.
-struct State<'g> {
+pub(super) struct State<'g> {
     graph: &'g Graph,
     region: RegionId,
     /// The node whose storage each node's value lies in.
     base: Vec<NodeId>,
+    /// The storages that each node reads, each once.
+    reads: Vec<Vec<NodeId>>,
+    /// The nodes that read each storage.
+    readers: Vec<Vec<NodeId>>,
     /// Nodes not taken yet that read the storage; one more, for ever, if it outlives the region.
     left: Vec<usize>,
+    taken: Vec<bool>,
+    /// Bytes of each storage that the region itself holds.
+    held: Vec<i64>,
 }
 
 impl<'g> State<'g> {
-    fn new(graph: &'g Graph, region: RegionId, ids: &[NodeId]) -> Self {
+    pub(super) fn new(graph: &'g Graph, region: RegionId, ids: &[NodeId]) -> Self {
         let dag = &graph.regions[region].dag;
+        let count = dag.node_count();
         let mut base: Vec<NodeId> = graph.regions[region].ids().collect();
-        let mut left = vec![0; dag.node_count()];
+        let mut left = vec![0; count];
+        let (mut reads, mut readers) = (vec![Vec::new(); count], vec![Vec::new(); count]);
+        let mut held = vec![0; count];
         for id in ids {
             let node = &dag[*id];
             let types: Vec<&Type> = node.inputs.iter().map(|i| &dag[*i].ty).collect();
@@ -92,14 +132,22 @@ impl<'g> State<'g> {
             if let Some(first) = node.inputs.first().filter(|_| shares) {
                 base[id.index()] = base[first.index()];
             }
-            for of in storages(&base, node) {
+            let storages = distinct(node.inputs.iter().map(|i| base[i.index()]).collect());
+            for of in &storages {
                 left[of.index()] += 1;
+                readers[of.index()].push(*id);
             }
+            reads[id.index()] = storages;
+            held[id.index()] = match &node.op {
+                Op::Loop(l) => l.outputs.iter().map(bytes).sum::<f64>() as i64,
+                _ if node.inputs.is_empty() && !matches!(node.op, Op::Random(_)) => 0,
+                _ => bytes(&node.ty) as i64,
+            };
         }
         for root in graph.roots(region) {
             left[base[root.index()].index()] += 1;
         }
-        State { graph, region, base, left }
+        State { graph, region, base, reads, readers, left, taken: vec![false; count], held }
     }
 
     fn node(&self, id: NodeId) -> &'g Node {
@@ -107,37 +155,32 @@ impl<'g> State<'g> {
     }
 
     /// Bytes freed less bytes taken, if this node came next.
-    fn gain(&self, id: NodeId) -> f64 {
-        let node = self.node(id);
-        let freed: f64 = storages(&self.base, node)
-            .into_iter()
-            .filter(|of| self.left[of.index()] == 1)
-            .map(|of| self.held(of))
-            .sum();
+    pub(super) fn gain(&self, id: NodeId) -> i64 {
+        let last = self.reads[id.index()].iter().filter(|of| self.left[of.index()] == 1);
+        let freed = last.fold(0i64, |sum, of| sum.saturating_add(self.held[of.index()]));
         let own = self.base[id.index()] == id;
-        freed - if own { self.held(id) } else { 0.0 }
+        freed.saturating_sub(if own { self.held[id.index()] } else { 0 })
     }
 
-    /// Bytes of a storage that the region itself holds.
-    fn held(&self, id: NodeId) -> f64 {
-        let node = self.node(id);
-        match &node.op {
-            Op::Loop(l) => l.outputs.iter().map(bytes).sum(),
-            _ if node.inputs.is_empty() && !matches!(node.op, Op::Random(_)) => 0.0,
-            _ => bytes(&node.ty),
-        }
-    }
-
-    fn take(&mut self, id: NodeId) {
-        for of in storages(&self.base, self.node(id)) {
+    /// Takes a node; gives those that are now the only reader of a storage.
+    pub(super) fn take(&mut self, id: NodeId) -> Vec<NodeId> {
+        self.taken[id.index()] = true;
+        let mut last = Vec::new();
+        for of in &self.reads[id.index()] {
             self.left[of.index()] -= 1;
+            if self.left[of.index()] == 1 {
+                last.extend(self.readers[of.index()].iter().copied().find(|r| !self.taken[r.index()]));
+            }
         }
+        last
     }
 }
 
-/// The storages that a node reads, each once.
-fn storages(base: &[NodeId], node: &Node) -> BTreeSet<NodeId> {
-    node.inputs.iter().map(|i| base[i.index()]).collect()
+/// Each node once.
+fn distinct(mut nodes: Vec<NodeId>) -> Vec<NodeId> {
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes
 }
 
 /// Which nodes are evaluated.

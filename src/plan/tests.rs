@@ -116,6 +116,28 @@ fn lifetimes_are_sound_in_both_orders() {
     }
 }
 
+#[test]
+fn the_greedy_order_takes_what_gains_most() {
+    for graph in [step(3, 4, 5), looped(3, 4, 5)] {
+        for region in 0..graph.regions.len() {
+            let order = order::greedy(&graph, region).order;
+            let mut ids = order.clone();
+            ids.sort_unstable();
+            let mut state = order::State::new(&graph, region, &ids);
+            let dag = &graph.regions[region].dag;
+            for (place, chosen) in order.iter().enumerate() {
+                // Every gain anew, where the order keeps those that did not change.
+                let there = |id: &NodeId| order[..place].contains(id);
+                let ready = ids.iter().filter(|id| !there(id) && dag[**id].inputs.iter().all(there));
+                let best = ready.clone().max_by_key(|id| (state.gain(**id), std::cmp::Reverse(**id)));
+                let first = ready.min().filter(|id| dag[**id].inputs.is_empty());
+                assert_eq!(Some(chosen), first.or(best), "place {place} of region {region}");
+                state.take(*chosen);
+            }
+        }
+    }
+}
+
 fn measured(graph: &Graph) -> u64 {
     let tensor =
         |ty: &Type| Tensor::zeros(ty.constant_shape().unwrap(), candle_core::DType::F32, &Device::Cpu);
