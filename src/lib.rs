@@ -33,6 +33,7 @@ pub mod media;
 pub mod ops;
 pub mod optimize;
 pub mod plan;
+pub mod recognize;
 pub mod resolve;
 pub mod run;
 pub mod session;

@@ -28,6 +28,8 @@ pub struct RunSettings {
     pub rng: Rng,
     /// The folder of the data sets.
     pub data: Option<PathBuf>,
+    /// The optimizer's passes.
+    pub passes: crate::optimize::Options,
 }
 
 impl Default for RunSettings {
@@ -39,6 +41,7 @@ impl Default for RunSettings {
             only: None,
             rng: Rng::Philox,
             data: None,
+            passes: crate::optimize::Options::default(),
         }
     }
 }
@@ -167,7 +170,7 @@ impl Session {
             let array = set.get(&all, &d.field).map_err(Some)?;
             inputs.insert(d.input.clone(), from_array(&array, &self.device).map_err(Some)?);
         }
-        let mut graph = crate::optimize::optimize(&entry.graph, &crate::optimize::Options::default());
+        let mut graph = crate::optimize::optimize(&entry.graph, &self.settings.passes);
         if self.settings.only.is_some() {
             graph.map_dims(&mut |d| d.substitute(&|n| (n == "count").then(|| Dim::from(1))));
         }

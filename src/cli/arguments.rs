@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::files::FileSources;
 use super::{report, values};
+use crate::diagnostic::{Diagnostic, codes, did_you_mean};
 use crate::graph::program::StaticValue;
-use crate::{CheckOptions, Checked};
+use crate::{CheckOptions, Checked, optimize};
 
 /// The file and what overrides it.
 #[derive(Args, Clone, Debug, Default)]
@@ -24,9 +25,28 @@ pub(super) struct FileOptions {
     /// The folder of the data sets; without it, the images that ship with Taper
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Leave out a pass of the optimizer (repeatable)
+    #[arg(long = "no-opt", value_name = "PASS")]
+    pub no_opt: Vec<String>,
 }
 
 impl FileOptions {
+    /// The passes that run.
+    ///
+    /// # Errors
+    /// `--no-opt` names none.
+    pub(super) fn passes(&self) -> Result<optimize::Options, Diagnostic> {
+        let passes: Vec<&str> = optimize::PASSES.iter().map(|p| p.name).collect();
+        if let Some(unknown) = self.no_opt.iter().find(|n| !passes.contains(&n.as_str())) {
+            let d = Diagnostic::error(codes::BAD_FLAG, format!("there is no pass `{unknown}`"));
+            let near = did_you_mean(unknown, passes.iter().copied());
+            return Err(d.help(
+                near.map_or(format!("passes: {}", passes.join(", ")), |n| format!("did you mean `{n}`?")),
+            ));
+        }
+        Ok(optimize::Options { disabled: self.no_opt.iter().cloned().collect() })
+    }
+
     /// Compiles a file.
     pub(super) fn check(&self, file: &Path, options: CheckOptions) -> Checked {
         let sources = FileSources::new(file, &self.roots, self.stdlib.as_deref());

@@ -9,6 +9,7 @@ use super::{Outcome, report};
 use crate::CheckOptions;
 use crate::graph::Graph;
 use crate::graph::program::Program;
+use crate::optimize::Options;
 use crate::plan::Summary;
 
 /// Arguments of `check`.
@@ -30,6 +31,10 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn main(args: &CheckArgs) -> Outcome {
+    let passes = match args.options.passes() {
+        Ok(passes) => passes,
+        Err(d) => return report::fail(d, Outcome::Wrong),
+    };
     let Some(checked) = args.options.check_and_print(&args.file, CheckOptions::default()) else {
         return Outcome::Wrong;
     };
@@ -46,9 +51,9 @@ pub(super) fn main(args: &CheckArgs) -> Outcome {
         }
     }
     if args.json {
-        report::say(&json(program).to_string());
+        report::say(&json(program, &passes).to_string());
     } else if !args.quiet {
-        table(program);
+        table(program, &passes);
     }
     Outcome::Done
 }
@@ -58,12 +63,12 @@ fn graphs(program: &Program) -> impl Iterator<Item = (&str, &Graph)> {
     entries.chain(program.trains.iter().map(|t| (t.name.as_str(), &t.graph)))
 }
 
-fn summary(graph: &Graph) -> Summary {
-    let optimized = crate::optimize::optimize(graph, &crate::optimize::Options::default());
+fn summary(graph: &Graph, passes: &Options) -> Summary {
+    let optimized = crate::optimize::optimize(graph, passes);
     crate::plan::Plan::new(&optimized).summary
 }
 
-fn table(program: &Program) {
+fn table(program: &Program, passes: &Options) {
     let trainable: f64 = program
         .weights
         .iter()
@@ -79,7 +84,7 @@ fn table(program: &Program) {
     let width = graphs(program).map(|(n, _)| n.len()).max().unwrap_or(0).max(5);
     report::say(&format!("  {:width$}  {:>10}  {:>10}  {:>10}", "graph", "parameters", "FLOPs", "peak"));
     for (name, graph) in graphs(program) {
-        let s = summary(graph);
+        let s = summary(graph, passes);
         report::say(&format!(
             "  {name:width$}  {:>10}  {:>10}  {:>10}",
             report::count(s.parameters as f64).trim_end(),
@@ -89,10 +94,10 @@ fn table(program: &Program) {
     }
 }
 
-fn json(program: &Program) -> serde_json::Value {
+fn json(program: &Program, passes: &Options) -> serde_json::Value {
     let graphs: Vec<_> = graphs(program)
         .map(|(name, graph)| {
-            let s = summary(graph);
+            let s = summary(graph, passes);
             serde_json::json!({
                 "graph": name, "parameters": s.parameters, "flops": s.flops, "peak_bytes": s.peak_bytes,
             })

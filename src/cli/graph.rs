@@ -38,9 +38,6 @@ pub(super) struct GraphArgs {
     /// How deep blocks are opened in a drawing
     #[arg(long)]
     depth: Option<usize>,
-    /// A pass of the optimizer to leave out (repeatable)
-    #[arg(long = "no-opt", value_name = "PASS")]
-    no_opt: Vec<String>,
     #[command(flatten)]
     options: FileOptions,
 }
@@ -74,14 +71,10 @@ pub(super) fn main(args: &GraphArgs) -> Outcome {
         let help = near.map_or(format!("it has: {}", known.join(", ")), |n| format!("did you mean `{n}`?"));
         return report::fail(d.help(help), Outcome::Wrong);
     };
-    let passes: Vec<&str> = crate::optimize::PASSES.iter().map(|p| p.name).collect();
-    if let Some(unknown) = args.no_opt.iter().find(|n| !passes.contains(&n.as_str())) {
-        let d = Diagnostic::error(codes::BAD_FLAG, format!("there is no pass `{unknown}`"));
-        let near = did_you_mean(unknown, passes.iter().copied());
-        let help = near.map_or(format!("passes: {}", passes.join(", ")), |n| format!("did you mean `{n}`?"));
-        return report::fail(d.help(help), Outcome::Wrong);
-    }
-    let options = crate::optimize::Options { disabled: args.no_opt.iter().cloned().collect() };
+    let options = match args.options.passes() {
+        Ok(options) => options,
+        Err(d) => return report::fail(d, Outcome::Wrong),
+    };
     let graph = if args.stage == Stage::Graph {
         (*graph).clone()
     } else {

@@ -237,6 +237,7 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         only: common.only,
         rng: if common.rng == "torch" { Rng::Torch } else { Rng::Philox },
         data: common.options.data.clone(),
+        passes: common.options.passes().map_err(wrong)?,
     };
     let started = std::time::Instant::now();
     let mut session = Session::open(program, &settings).map_err(wrong)?;

@@ -73,6 +73,10 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
             train.push((name.to_string(), StaticValue::Int(i64::try_from(v).unwrap_or(i64::MAX))));
         }
     }
+    let passes = match args.options.passes() {
+        Ok(passes) => passes,
+        Err(d) => return report::fail(d, Outcome::Wrong),
+    };
     let options = CheckOptions { train, ..CheckOptions::default() };
     let Some(checked) = args.options.check_and_print(&args.file, options) else { return Outcome::Wrong };
     let Some(mut program) = checked.program else {
@@ -98,10 +102,10 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
         return report::fail(d.help(help), Outcome::Wrong);
     };
     let mut entry = program.trains.remove(at);
-    entry.graph = optimize::optimize(&entry.graph, &optimize::Options::default());
+    entry.graph = optimize::optimize(&entry.graph, &passes);
     for every in &mut entry.every {
         for (_, e) in &mut every.entries {
-            e.graph = optimize::optimize(&e.graph, &optimize::Options::default());
+            e.graph = optimize::optimize(&e.graph, &passes);
         }
     }
     let sources = checked.sources;

@@ -7,13 +7,16 @@
 //! a second loop (see `loops.rs`).
 
 mod flow;
+mod fused;
 mod loops;
 mod recompute;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_fused;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::diagnostic::codes;
@@ -100,6 +103,10 @@ struct Walk {
     loops: HashMap<NodeId, Vec<Option<NodeId>>>,
     /// Values that are computed again.
     again: Again,
+    /// Those of the nodes between that read a node.
+    users: Vec<Vec<NodeId>>,
+    /// What one differentiates by, and the seeds.
+    wanted: HashSet<NodeId>,
 }
 
 impl Walk {
@@ -108,7 +115,20 @@ impl Walk {
         let ends: Vec<NodeId> = seeds.iter().map(|(y, _)| *y).collect();
         let back = flow.backward(builder.region, &ends);
         let between = flow.forward(builder.region, wrt, &back);
-        Walk { between, grads: HashMap::new(), loops: HashMap::new(), again: Again::default() }
+        let mut users = vec![Vec::new(); between.len()];
+        for id in (0..between.len()).filter(|i| between[*i]).map(NodeId::new) {
+            for input in &builder.graph.regions[builder.region].dag[id].inputs {
+                users[input.index()].push(id);
+            }
+        }
+        Walk {
+            between,
+            grads: HashMap::new(),
+            loops: HashMap::new(),
+            again: Again::default(),
+            users,
+            wanted: wrt.iter().chain(&ends).copied().collect(),
+        }
     }
 
     fn run(
@@ -161,6 +181,9 @@ impl Walk {
                 let Some(g) = self.grads.get(&id).copied() else { return Ok(()) };
                 if let Op::Checkpoint(_) = op {
                     self.recompute(builder, id, g)?;
+                }
+                if let Some(found) = self.composition(builder, id) {
+                    return self.visit_composition(builder, id, g, &found);
                 }
                 let grads = {
                     let values = self.again.all(&inputs);

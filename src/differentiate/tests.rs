@@ -10,33 +10,33 @@ use crate::ops::{Column, Input, Loop, LoopInput, Parameter, Project, Reduce, Red
 use crate::run::{RunOptions, Silent, execute};
 use crate::shape::{DType, Dim};
 
-fn ty(shape: &[usize]) -> Type {
+pub(super) fn ty(shape: &[usize]) -> Type {
     Type::of(DType::F64, shape)
 }
 
-fn at(graph: &mut Graph, region: usize) -> Builder<'_> {
+pub(super) fn at(graph: &mut Graph, region: usize) -> Builder<'_> {
     Builder::new(graph, region, Span::default(), "".into())
 }
 
-fn input(b: &mut Builder<'_>, name: &str, shape: &[usize]) -> NodeId {
+pub(super) fn input(b: &mut Builder<'_>, name: &str, shape: &[usize]) -> NodeId {
     b.push(Input { name: name.into(), ty: ty(shape) }.into(), &[], ty(shape))
 }
 
-fn loop_input(b: &mut Builder<'_>, index: u32, shape: &[usize]) -> NodeId {
+pub(super) fn loop_input(b: &mut Builder<'_>, index: u32, shape: &[usize]) -> NodeId {
     b.push(LoopInput { index, ty: ty(shape) }.into(), &[], ty(shape))
 }
 
-fn sum(b: &mut Builder<'_>, x: NodeId) -> NodeId {
+pub(super) fn sum(b: &mut Builder<'_>, x: NodeId) -> NodeId {
     let axes = (0..b.ty(x).rank()).collect();
     b.emit(Reduce { kind: ReduceKind::Sum, axes, keep: false }.into(), &[x]).unwrap()
 }
 
-fn binary(b: &mut Builder<'_>, op: Binary, x: NodeId, y: NodeId) -> NodeId {
+pub(super) fn binary(b: &mut Builder<'_>, op: Binary, x: NodeId, y: NodeId) -> NodeId {
     b.binary(op, x, y).unwrap()
 }
 
 /// Adds a loop with all its projections.
-fn add_loop(b: &mut Builder<'_>, l: Loop, inputs: &[NodeId]) -> Vec<NodeId> {
+pub(super) fn add_loop(b: &mut Builder<'_>, l: Loop, inputs: &[NodeId]) -> Vec<NodeId> {
     let types = l.outputs.clone();
     let node = b.push(l.into(), inputs, types[0].clone());
     types
@@ -46,7 +46,7 @@ fn add_loop(b: &mut Builder<'_>, l: Loop, inputs: &[NodeId]) -> Vec<NodeId> {
         .collect()
 }
 
-type Values = Vec<(&'static str, Vec<usize>, Vec<f64>)>;
+pub(super) type Values = Vec<(&'static str, Vec<usize>, Vec<f64>)>;
 
 fn run(graph: &Graph, values: &Values) -> Vec<Vec<f64>> {
     validate::validate(graph).unwrap_or_else(|e| panic!("{e}\n{}", text::print(graph)));
@@ -60,7 +60,7 @@ fn run(graph: &Graph, values: &Values) -> Vec<Vec<f64>> {
 }
 
 /// Builds the loss twice: alone, and with its gradients by all inputs; compares with central differences.
-fn check(values: &Values, order: usize, build: &dyn Fn(&mut Graph) -> (NodeId, Vec<NodeId>)) {
+pub(super) fn check(values: &Values, order: usize, build: &dyn Fn(&mut Graph) -> (NodeId, Vec<NodeId>)) {
     let mut plain = Graph::new("plain");
     let (loss, inputs) = build(&mut plain);
     plain.regions[0].outputs = vec![loss];

@@ -167,6 +167,10 @@ impl Primitive for Elementwise {
         if cpu::here(cx) { block::eval(self, cx, inputs) } else { self.one_by_one(cx, inputs) }
     }
 
+    fn overwrites(&self, input: usize, inputs: &[&Type], output: &Type) -> bool {
+        inputs.get(input).is_some_and(|x| super::in_place::fits(x, output))
+    }
+
     fn label(&self) -> String {
         let named = self.steps.iter().filter(|s| !matches!(s.op, Op::Const(_)));
         let names: Vec<&str> = named.map(|s| s.op.name()).collect();

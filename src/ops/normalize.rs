@@ -160,7 +160,17 @@ impl Primitive for Normalize {
         let mut inputs = cx.inputs.to_vec();
         inputs.push(cx.grad);
         let all = cx.to.emit(NormalizeGrad(*self).into(), &inputs)?;
-        composed::parts(cx.to, all, cx.inputs)
+        let mut grads = composed::parts(cx.to, all, cx.inputs)?;
+        // Weights' gradients are held to the end of a training step. In a tensor of their own they do not
+        // hold that of x, whose views they would be.
+        if let [_, Some(weight), rest @ ..] = &grads[..] {
+            let bias = rest.first().copied().flatten().unwrap_or(*weight);
+            let own = flat(cx.to, &[*weight, bias])?;
+            let likes = &cx.inputs[1..];
+            grads.truncate(1);
+            grads.extend(composed::parts(cx.to, own, likes)?);
+        }
+        Ok(grads)
     }
 
     fn eval(&self, cx: &EvalContext<'_>, inputs: &[Tensor]) -> candle_core::Result<Tensor> {

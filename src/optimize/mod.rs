@@ -3,11 +3,13 @@
 
 mod algebraic;
 mod common_subexpressions;
+mod compositions;
 mod constant_folding;
 mod dead_code;
 mod elementwise_chains;
 mod hoist;
 mod merge_loops;
+mod pad_sums;
 mod rewrite;
 
 #[cfg(test)]
@@ -21,11 +23,13 @@ use std::collections::BTreeSet;
 
 pub use algebraic::algebraic;
 pub use common_subexpressions::common_subexpressions;
+pub use compositions::{attention, conv_epilogue, normalize};
 pub use constant_folding::constant_folding;
 pub use dead_code::dead_code;
 pub use elementwise_chains::elementwise_chains;
 pub use hoist::hoist;
 pub use merge_loops::merge_loops;
+pub use pad_sums::pad_sums;
 
 use crate::graph::{Graph, Region};
 
@@ -57,8 +61,12 @@ pub const PASSES: &[Pass] = &[
     simplify("common_subexpressions", "equal nodes become one", common_subexpressions),
     simplify("constant_folding", "arithmetic of constants, in f64", constant_folding),
     simplify("algebraic", "identities of zero, one, negation, reshaping", algebraic),
+    simplify("pad_sums", "gradients of parts of a tensor side by side", pad_sums),
     simplify("hoist", "loop-invariant code leaves its loop", hoist),
     simplify("dead_code", "what nobody needs goes", dead_code),
+    fuse("normalize", "group, layer and RMS norm with silu as one operation", normalize),
+    fuse("attention", "softmax(q k^T) v without its matrix of scores", attention),
+    fuse("conv_epilogue", "bias and residual added as a convolution is written", conv_epilogue),
     fuse("elementwise_chains", "elementwise operations in one walk over memory", elementwise_chains),
 ];
 

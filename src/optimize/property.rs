@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::graph::{Builder, NodeId, text, validate};
 use crate::ops::{
-    Binary, Column, Const, Emit, Expand, Input, Loop, LoopInput, Op, Permute, Project, Reduce, ReduceKind,
-    Reshape, Unary,
+    Binary, Column, Const, Emit, Expand, Input, Loop, LoopInput, MatMul, Op, Permute, Project, Reduce,
+    ReduceKind, Reshape, Softmax, Unary,
 };
 use crate::run::{RunOptions, Silent, execute};
 use crate::shape::{DType, Dim, Type};
@@ -39,7 +39,7 @@ fn grow(b: &mut Builder<'_>, pool: &mut Vec<NodeId>, choices: &[Choice]) {
     for (op, x, y) in choices {
         let (x, y) = (pool[*x as usize % pool.len()], pool[*y as usize % pool.len()]);
         let number = |b: &mut Builder<'_>, v: f64| put(b, Const { value: v, dtype: DType::F64 }, &[]);
-        let new = match op % 16 {
+        let new = match op % 18 {
             0 => b.binary(Binary::Add, x, y).unwrap(),
             1 => b.binary(Binary::Sub, x, y).unwrap(),
             2 => b.binary(Binary::Mul, x, y).unwrap(),
@@ -74,6 +74,26 @@ fn grow(b: &mut Builder<'_>, pool: &mut Vec<NodeId>, choices: &[Choice]) {
                 let two = number(b, 2.0);
                 let s = b.unary(Unary::Sin, x).unwrap();
                 b.binary(Binary::Pow, s, two).unwrap()
+            }
+            15 => {
+                // A norm of the rows.
+                let mean = |b: &mut Builder<'_>, x| {
+                    put(b, Reduce { kind: ReduceKind::Mean, axes: vec![1], keep: true }, &[x])
+                };
+                let m = mean(b, x);
+                let c = b.binary(Binary::Sub, x, m).unwrap();
+                let s = b.unary(Unary::Square, c).unwrap();
+                let v = mean(b, s);
+                let v = b.binary_scalar(Binary::Add, v, 0.1).unwrap();
+                let d = b.unary(Unary::Sqrt, v).unwrap();
+                let n = b.binary(Binary::Div, c, d).unwrap();
+                if op / 18 % 2 == 0 { n } else { b.unary(Unary::Silu, n).unwrap() }
+            }
+            16 => {
+                let s = put(b, MatMul { transpose_a: false, transpose_b: true }, &[x, y]);
+                let s = b.binary_scalar(Binary::Mul, s, 0.5).unwrap();
+                let p = put(b, Softmax { axis: 1 }, &[s]);
+                put(b, MatMul::PLAIN, &[p, x])
             }
             _ => b.unary(Unary::Cos, x).unwrap(),
         };

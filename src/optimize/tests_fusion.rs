@@ -4,8 +4,8 @@ use super::tests::{at, golden, input, number, put, root, ty};
 use super::*;
 use crate::graph::{Builder, Named, NodeId, Region, text};
 use crate::ops::{
-    Binary, Cast, Column, Compare, CompareKind, Emit, Loop, LoopInput, Project, Reduce, ReduceKind, Unary,
-    Where,
+    Binary, Cast, Column, Compare, CompareKind, Conv, Emit, Loop, LoopInput, MatMul, Pad, PadMode, Project,
+    Reduce, ReduceKind, Reshape, Softmax, Unary, Where,
 };
 use crate::shape::DType;
 
@@ -186,6 +186,107 @@ give %2
 update m = %3
 update w = %4";
     assert_eq!(text::print(&new).trim(), want.trim());
+}
+
+#[test]
+fn gradients_of_parts_stand_side_by_side() {
+    let g = root(|b| {
+        let (x, y, z) = (input(b, "x", &[4, 3]), input(b, "y", &[4, 2]), input(b, "z", &[4, 1]));
+        let pad = |b: &mut Builder<'_>, x, before: i64, after: i64| {
+            let pads = vec![(0.into(), 0.into()), (before.into(), after.into())];
+            put(b, Pad { pads, mode: PadMode::Constant, value: 0.0 }, &[x])
+        };
+        let (x, y, z) = (pad(b, x, 1, 4), pad(b, y, 4, 2), pad(b, z, 6, 1));
+        let s = b.binary(Binary::Add, z, y).unwrap();
+        vec![b.binary(Binary::Add, s, x).unwrap()]
+    });
+    golden(
+        &g,
+        &[pad_sums, dead_code],
+        "
+%0 = input x : [4, 3]
+%1 = input y : [4, 2]
+%2 = input z : [4, 1]
+%3 = pad constant (0, 0) (1, 4) %0 : [4, 8]
+%4 = pad constant (0, 0) (4, 2) %1 : [4, 8]
+%5 = pad constant (0, 0) (6, 1) %2 : [4, 8]
+%6 = add %5, %4 : [4, 8]
+%7 = add %6, %3 : [4, 8]
+give %7",
+        "
+%0 = input x : [4, 3]
+%1 = input y : [4, 2]
+%2 = input z : [4, 1]
+%3 = cat, axis 1 %0, %1, %2 : [4, 6]
+%4 = pad constant (0, 0) (1, 1) %3 : [4, 8]
+give %4",
+    );
+}
+
+#[test]
+fn compositions_become_operations() {
+    let spec = crate::ops::ConvSpec {
+        kernel: vec![3, 3],
+        stride: vec![1, 1],
+        padding: vec![(1, 1), (1, 1)],
+        dilation: vec![1, 1],
+        groups: 1,
+    };
+    let mut g = root(|b| {
+        let (x, w, c) = (input(b, "x", &[2, 4, 6, 6]), input(b, "w", &[4, 4, 3, 3]), input(b, "c", &[4]));
+        let reshape = |b: &mut Builder<'_>, x, to: &[i64]| {
+            put(b, Reshape { shape: to.iter().map(|d| (*d).into()).collect() }, &[x])
+        };
+        let column = reshape(b, c, &[4, 1, 1]);
+        let y = put(b, Conv { spec: spec.clone() }, &[x, w]);
+        let y = b.binary(Binary::Add, y, column).unwrap();
+        let y = b.binary(Binary::Add, y, x).unwrap();
+        // A group norm with silu.
+        let mean = |b: &mut Builder<'_>, x| {
+            put(b, Reduce { kind: ReduceKind::Mean, axes: vec![2], keep: true }, &[x])
+        };
+        let sets = reshape(b, y, &[2, 2, 72]);
+        let m = mean(b, sets);
+        let d = b.binary(Binary::Sub, sets, m).unwrap();
+        let s = b.unary(Unary::Square, d).unwrap();
+        let v = mean(b, s);
+        let v = b.binary_scalar(Binary::Add, v, 1e-5).unwrap();
+        let v = b.unary(Unary::Sqrt, v).unwrap();
+        let n = b.binary(Binary::Div, d, v).unwrap();
+        let n = reshape(b, n, &[2, 4, 6, 6]);
+        let n = b.binary(Binary::Mul, n, column).unwrap();
+        let n = b.binary(Binary::Add, n, column).unwrap();
+        let n = b.unary(Unary::Silu, n).unwrap();
+        // Attention of its rows.
+        let s = put(b, MatMul { transpose_a: false, transpose_b: true }, &[n, n]);
+        let s = b.binary_scalar(Binary::Mul, s, 0.5).unwrap();
+        let p = put(b, Softmax { axis: 3 }, &[s]);
+        vec![put(b, MatMul::PLAIN, &[p, n])]
+    });
+    let fuse: &[fn(&Graph) -> Graph] = &[normalize, attention, conv_epilogue, dead_code];
+    let fused = fuse.iter().fold(g.clone(), |g, pass| pass(&g));
+    crate::graph::validate::validate(&fused).unwrap();
+    let want = "
+%0 = input x : [2, 4, 6, 6]
+%1 = input w : [4, 4, 3, 3]
+%2 = input c : [4]
+%3 = conv2d_fused %0, %1, %2, %0 : [2, 4, 6, 6]
+%4 = normalize group_norm 2, silu %3, %2, %2 : [2, 4, 6, 6]
+%5 = attention %4, %4, %4 : [2, 4, 6, 6]
+give %5";
+    let lines: Vec<String> = text::print(&fused)
+        .lines()
+        .map(|l| match l.find("conv2d_fused") {
+            Some(at) => format!("{}conv2d_fused {}", &l[..at], &l[l.rfind(" %0, %1").unwrap_or(at) + 1..]),
+            None => l.to_string(),
+        })
+        .collect();
+    assert_eq!(lines.join("\n"), want.trim());
+    // What somebody watches is still there.
+    let watched = g.root().ids().nth(8).unwrap();
+    g.regions[0].watches = vec![Named { name: "d".into(), node: watched }];
+    let fused = fuse.iter().fold(g, |g, pass| pass(&g));
+    assert!(!text::print(&fused).contains("normalize"), "{}", text::print(&fused));
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! Evaluation on the CPU: every block of the output goes through all steps before the next one is begun.
 //! Blocks depend on nothing but their elements, so that neither threads nor the batch change a bit.
 
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{CpuStorage, Result, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, InplaceOp1, Result, Storage, Tensor, WithDType};
+use half::{bf16, f16};
 
 use super::read::Reader;
 use super::step::{self, Buffer, View};
 use super::{Elementwise, Step};
+use crate::ops::in_place::Stored;
 use crate::ops::util::output_shape;
 use crate::ops::{EvalContext, Op, cpu};
 use crate::shape::DType;
@@ -19,8 +23,75 @@ const BLOCK: usize = 1024;
 #[derive(Clone, Copy)]
 enum Data<'a> {
     Same(View<'a>),
-    F16(&'a [half::f16]),
-    BF16(&'a [half::bf16]),
+    F16(&'a [f16]),
+    BF16(&'a [bf16]),
+    /// It is what is written over.
+    Target,
+}
+
+/// An output element.
+trait Output: WithDType {
+    /// Writes all elements of a block, if the value is of this dtype.
+    fn store(value: View<'_>, out: &mut [MaybeUninit<Self>]) -> Option<()>;
+}
+
+macro_rules! output {
+    ($t:ty, $variant:ident) => {
+        impl Output for $t {
+            fn store(value: View<'_>, out: &mut [MaybeUninit<Self>]) -> Option<()> {
+                match value {
+                    View::$variant(x) => out.write_copy_of_slice(x),
+                    _ => return None,
+                };
+                Some(())
+            }
+        }
+    };
+}
+
+output!(f32, F32);
+output!(f64, F64);
+output!(i64, I64);
+output!(u8, U8);
+
+macro_rules! half_output {
+    ($t:ident) => {
+        impl Output for $t {
+            fn store(value: View<'_>, out: &mut [MaybeUninit<Self>]) -> Option<()> {
+                let View::F32(x) = value else { return None };
+                for (o, x) in out.iter_mut().zip(x) {
+                    o.write($t::from_f32(*x));
+                }
+                Some(())
+            }
+        }
+    };
+}
+
+half_output!(f16);
+half_output!(bf16);
+
+/// An output element that may be written over an input.
+trait Target: Output + Stored {
+    fn view(data: &[Self]) -> View<'_>;
+}
+
+impl Target for f32 {
+    fn view(data: &[f32]) -> View<'_> {
+        View::F32(data)
+    }
+}
+
+impl Target for f64 {
+    fn view(data: &[f64]) -> View<'_> {
+        View::F64(data)
+    }
+}
+
+impl Target for i64 {
+    fn view(data: &[i64]) -> View<'_> {
+        View::I64(data)
+    }
 }
 
 struct Operand<'a> {
@@ -35,6 +106,8 @@ enum Place {
     Input(usize),
     /// In a buffer.
     Buffer(usize),
+    /// Where the output goes.
+    Target,
 }
 
 /// A program with a buffer for each value that needs one.
@@ -49,39 +122,54 @@ struct Layout {
 pub(super) fn eval(program: &Elementwise, cx: &EvalContext<'_>, inputs: &[Tensor]) -> Result<Tensor> {
     let shape = output_shape(cx)?;
     let dtypes = program.dtypes(inputs)?;
-    let guards: Vec<_> = inputs.iter().map(Tensor::storage_and_layout).collect();
+    // What is written over is not read by anyone meanwhile.
+    let guards: Vec<_> = (0..inputs.len())
+        .map(|i| (cx.overwrite != Some(i)).then(|| inputs[i].storage_and_layout()))
+        .collect();
     let mut operands = Vec::with_capacity(inputs.len());
-    for (storage, layout) in &guards {
-        operands.push(Operand { data: data(storage)?, reader: Reader::new(&shape, layout) });
+    for (guard, input) in guards.iter().zip(inputs) {
+        operands.push(match guard {
+            Some((storage, layout)) => Operand { data: data(storage)?, reader: Reader::new(&shape, layout) },
+            None => Operand { data: Data::Target, reader: Reader::new(&shape, input.layout()) },
+        });
     }
     let layout = lay_out(program, &operands, dtypes);
-    let count: usize = shape.iter().product();
     let run = Run { program, operands: &operands, layout: &layout };
+    if let Some(target) = cx.overwrite.and_then(|i| inputs.get(i)) {
+        match cx.output.dtype {
+            DType::F32 => target.inplace_op1(&Over::<f32>(&run, PhantomData))?,
+            DType::F64 => target.inplace_op1(&Over::<f64>(&run, PhantomData))?,
+            DType::I64 => target.inplace_op1(&Over::<i64>(&run, PhantomData))?,
+            other => candle_core::bail!("elements of {other} are not written over others"),
+        }
+        return Ok(target.clone());
+    }
     match cx.output.dtype {
-        DType::F32 => run.all(count, &shape, |v, o: &mut [f32]| match v {
-            View::F32(x) => Some(o.copy_from_slice(x)),
-            _ => None,
-        }),
-        DType::F64 => run.all(count, &shape, |v, o: &mut [f64]| match v {
-            View::F64(x) => Some(o.copy_from_slice(x)),
-            _ => None,
-        }),
-        DType::I64 => run.all(count, &shape, |v, o: &mut [i64]| match v {
-            View::I64(x) => Some(o.copy_from_slice(x)),
-            _ => None,
-        }),
-        DType::Bool | DType::U8 => run.all(count, &shape, |v, o: &mut [u8]| match v {
-            View::U8(x) => Some(o.copy_from_slice(x)),
-            _ => None,
-        }),
-        DType::F16 => run.all(count, &shape, |v, o: &mut [half::f16]| match v {
-            View::F32(x) => Some(o.iter_mut().zip(x).for_each(|(o, x)| *o = half::f16::from_f32(*x))),
-            _ => None,
-        }),
-        DType::BF16 => run.all(count, &shape, |v, o: &mut [half::bf16]| match v {
-            View::F32(x) => Some(o.iter_mut().zip(x).for_each(|(o, x)| *o = half::bf16::from_f32(*x))),
-            _ => None,
-        }),
+        DType::F32 => run.all::<f32>(&shape),
+        DType::F64 => run.all::<f64>(&shape),
+        DType::I64 => run.all::<i64>(&shape),
+        DType::Bool | DType::U8 => run.all::<u8>(&shape),
+        DType::F16 => run.all::<f16>(&shape),
+        DType::BF16 => run.all::<bf16>(&shape),
+    }
+}
+
+/// Writes the output over an input.
+struct Over<'a, T>(&'a Run<'a>, PhantomData<fn() -> T>);
+
+impl<T: Target> InplaceOp1 for Over<'_, T> {
+    fn name(&self) -> &'static str {
+        "elementwise"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &candle_core::Layout) -> Result<()> {
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle_core::bail!("a tensor that is written over does not lie in order");
+        };
+        match T::of(storage).and_then(|data| data.get_mut(start..end)) {
+            Some(data) => self.0.over(data),
+            None => candle_core::bail!("a tensor that is written over is of another dtype"),
+        }
     }
 }
 
@@ -110,11 +198,11 @@ fn lay_out(program: &Elementwise, operands: &[Operand<'_>], dtypes: Vec<DType>) 
         Place::Buffer(buffers.len() - 1)
     };
     for (i, operand) in operands.iter().enumerate() {
-        let direct = matches!(operand.data, Data::Same(_)) && operand.reader.contiguous().is_some();
-        places.push(if direct && !operand.reader.is_uniform() {
-            Place::Input(i)
-        } else {
-            own(dtypes[i], &mut buffers)
+        let lies = operand.reader.contiguous().is_some() && !operand.reader.is_uniform();
+        places.push(match operand.data {
+            Data::Target => Place::Target,
+            Data::Same(_) if lies => Place::Input(i),
+            _ => own(dtypes[i], &mut buffers),
         });
     }
     let mut last = vec![0; dtypes.len()];
@@ -160,29 +248,45 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// All blocks; `store` takes the last value of one, if it is of the output's dtype.
-    fn all<T: WithDType>(
-        &self,
-        count: usize,
-        shape: &[usize],
-        store: impl Fn(View<'_>, &mut [T]) -> Option<()> + Sync + Send,
-    ) -> Result<Tensor> {
-        let mut out = vec![T::zero(); count];
+    /// All blocks, into a tensor of its own.
+    fn all<T: Output>(&self, shape: &[usize]) -> Result<Tensor> {
         let failed = AtomicBool::new(false);
-        cpu::chunks(&mut out, |first, part| {
+        let part = |first: usize, part: &mut [MaybeUninit<T>]| {
             let mut buffers = self.prepare(part.len().min(BLOCK));
-            let mut at = first;
-            for block in part.chunks_mut(BLOCK) {
-                if self.block(at, block.len(), &mut buffers).and_then(|value| store(value, block)).is_none() {
+            for (i, block) in part.chunks_mut(BLOCK).enumerate() {
+                let value = self.block(first + i * BLOCK, block.len(), &mut buffers, None);
+                if value.and_then(|value| T::store(value, block)).is_none() {
+                    cpu::zeroed(block);
                     failed.store(true, Ordering::Relaxed);
                 }
-                at += block.len();
+            }
+        };
+        // SAFETY: every block is written, by its value or by zeros.
+        let out = unsafe { cpu::fresh(shape.iter().product(), |out| cpu::chunks(out, part)) };
+        whole(&failed)?;
+        cpu::tensor(out, shape)
+    }
+
+    /// All blocks, over the elements of an input.
+    fn over<T: Target>(&self, out: &mut [T]) -> Result<()> {
+        let failed = AtomicBool::new(false);
+        cpu::chunks(out, |first, part| {
+            let mut buffers = self.prepare(part.len().min(BLOCK));
+            for (i, block) in part.chunks_mut(BLOCK).enumerate() {
+                let value = self.block(first + i * BLOCK, block.len(), &mut buffers, Some(T::view(block)));
+                // The value lies in a buffer, not in the block.
+                let done = value.is_some()
+                    && self.result(block.len(), &buffers).is_some_and(|value| {
+                        // SAFETY: the same memory as elements that may be anything; all of them are written.
+                        let target = unsafe { &mut *(std::ptr::from_mut(block) as *mut [MaybeUninit<T>]) };
+                        T::store(value, target).is_some()
+                    });
+                if !done {
+                    failed.store(true, Ordering::Relaxed);
+                }
             }
         });
-        if failed.into_inner() {
-            candle_core::bail!("a chain has a step that is not one");
-        }
-        cpu::tensor(out, shape)
+        whole(&failed)
     }
 
     /// The buffers of a task, with constants and uniform inputs in them.
@@ -202,8 +306,14 @@ impl Run<'_> {
         buffers
     }
 
-    /// The last value of one block.
-    fn block<'b>(&'b self, at: usize, len: usize, buffers: &'b mut [Buffer]) -> Option<View<'b>> {
+    /// The last value of one block; `target` is what the block will be written over.
+    fn block<'b>(
+        &'b self,
+        at: usize,
+        len: usize,
+        buffers: &'b mut [Buffer],
+        target: Option<View<'_>>,
+    ) -> Option<View<'b>> {
         for (operand, place) in self.operands.iter().zip(&self.layout.places) {
             if let (Place::Buffer(b), false) = (place, operand.reader.is_uniform()) {
                 load(operand, at, len, &mut buffers[*b]);
@@ -216,14 +326,22 @@ impl Run<'_> {
                 continue;
             }
             let mut out = std::mem::replace(&mut buffers[to], Buffer::U8(Vec::new()));
-            let known = step::run(&step.op, self.args(step, at, len, buffers), &mut out);
+            let known = step::run(&step.op, self.args(step, at, len, buffers, target), &mut out);
             out.round(self.layout.dtypes[first + k], len);
             buffers[to] = out;
             if !known {
                 return None;
             }
         }
-        self.value(self.layout.places.len() - 1, at, len, buffers)
+        self.result(len, buffers)
+    }
+
+    /// The value of the last step.
+    fn result<'b>(&self, len: usize, buffers: &'b [Buffer]) -> Option<View<'b>> {
+        match self.layout.places.last() {
+            Some(Place::Buffer(b)) => Some(buffers[*b].view(len)),
+            _ => None,
+        }
     }
 
     fn args<'b>(
@@ -232,12 +350,20 @@ impl Run<'_> {
         at: usize,
         len: usize,
         buffers: &'b [Buffer],
+        target: Option<View<'b>>,
     ) -> [Option<View<'b>>; 3] {
-        std::array::from_fn(|i| step.args.get(i).and_then(|a| self.value(*a as usize, at, len, buffers)))
+        std::array::from_fn(|i| {
+            let value = *step.args.get(i)? as usize;
+            match self.layout.places[value] {
+                Place::Target => target,
+                _ => self.value(value, at, len, buffers),
+            }
+        })
     }
 
     fn value<'b>(&'b self, value: usize, at: usize, len: usize, buffers: &'b [Buffer]) -> Option<View<'b>> {
         match self.layout.places[value] {
+            Place::Target => None,
             Place::Buffer(b) => Some(buffers[b].view(len)),
             Place::Input(i) => {
                 let operand = &self.operands[i];
@@ -247,11 +373,18 @@ impl Run<'_> {
                     Data::Same(View::F64(v)) => Some(View::F64(&v[start..start + len])),
                     Data::Same(View::U8(v)) => Some(View::U8(&v[start..start + len])),
                     Data::Same(View::I64(v)) => Some(View::I64(&v[start..start + len])),
-                    Data::F16(_) | Data::BF16(_) => None,
+                    Data::F16(_) | Data::BF16(_) | Data::Target => None,
                 }
             }
         }
     }
+}
+
+fn whole(failed: &AtomicBool) -> Result<()> {
+    if failed.load(Ordering::Relaxed) {
+        candle_core::bail!("a chain has a step that is not one");
+    }
+    Ok(())
 }
 
 /// Reads an input in the order of the output, half precision as f32.
@@ -262,8 +395,8 @@ fn load(operand: &Operand<'_>, at: usize, len: usize, to: &mut Buffer) {
         (Data::Same(View::F64(v)), Buffer::F64(o)) => reader.read(v, at, &mut o[..len], |x| x),
         (Data::Same(View::U8(v)), Buffer::U8(o)) => reader.read(v, at, &mut o[..len], |x| x),
         (Data::Same(View::I64(v)), Buffer::I64(o)) => reader.read(v, at, &mut o[..len], |x| x),
-        (Data::F16(v), Buffer::F32(o)) => reader.read(v, at, &mut o[..len], half::f16::to_f32),
-        (Data::BF16(v), Buffer::F32(o)) => reader.read(v, at, &mut o[..len], half::bf16::to_f32),
+        (Data::F16(v), Buffer::F32(o)) => reader.read(v, at, &mut o[..len], f16::to_f32),
+        (Data::BF16(v), Buffer::F32(o)) => reader.read(v, at, &mut o[..len], bf16::to_f32),
         // Buffers are made of the dtypes of the values.
         _ => {}
     }

@@ -2,7 +2,7 @@
 //! of a number are those of the single operations, so that the bits are too.
 
 use crate::ops::cpu::vectorised;
-use crate::ops::math::{double, single};
+use crate::ops::math::{circle, double, single};
 use crate::ops::{Binary, CompareKind, Logical, Op, Unary};
 use crate::shape::DType;
 
@@ -93,9 +93,9 @@ macro_rules! float {
             match op {
                 Unary::Neg => map1(x, out, |v| -v),
                 Unary::Exp => map1(x, out, $f::exp),
-                Unary::Expm1 => map1(x, out, |v| v.exp_m1()),
-                Unary::Log => map1(x, out, |v| v.ln()),
-                Unary::Log1p => map1(x, out, |v| v.ln_1p()),
+                Unary::Expm1 => map1(x, out, $f::expm1),
+                Unary::Log => map1(x, out, $f::log),
+                Unary::Log1p => map1(x, out, $f::log1p),
                 Unary::Sqrt => map1(x, out, |v| v.sqrt()),
                 Unary::Square => map1(x, out, |v| v * v),
                 Unary::Reciprocal => map1(x, out, |v| 1.0 / v),
@@ -104,9 +104,7 @@ macro_rules! float {
                 Unary::Floor => map1(x, out, |v| v.floor()),
                 Unary::Ceil => map1(x, out, |v| v.ceil()),
                 Unary::Round => map1(x, out, |v| v.round_ties_even()),
-                Unary::Sin => map1(x, out, |v| v.sin()),
-                Unary::Cos => map1(x, out, |v| v.cos()),
-                Unary::Tan => map1(x, out, |v| v.tan()),
+                Unary::Sin | Unary::Cos | Unary::Tan => return false,
                 Unary::Tanh => map1(x, out, $f::tanh),
                 Unary::Sigmoid => map1(x, out, $f::sigmoid),
                 Unary::Erf => map1(x, out, $f::erf),
@@ -130,7 +128,7 @@ macro_rules! float {
                 Binary::Sub => map2(a, b, out, |x, y| x - y),
                 Binary::Mul => map2(a, b, out, |x, y| x * y),
                 Binary::Div => map2(a, b, out, |x, y| x / y),
-                Binary::Pow => map2(a, b, out, |x: $t, y: $t| x.powf(y)),
+                Binary::Pow => map2(a, b, out, $f::pow),
                 Binary::Min => map2(a, b, out, $f::min),
                 Binary::Max => map2(a, b, out, $f::max),
                 Binary::FloorDiv => map2(a, b, out, $f::floor_div),
@@ -142,6 +140,36 @@ macro_rules! float {
 
 float!(f32, single, unary_single, binary_single);
 float!(f64, double, unary_double, binary_double);
+
+/// Sine, cosine and tangent.
+#[inline(always)]
+fn circle_double(op: Unary, x: &[f64], out: &mut [f64]) {
+    match op {
+        Unary::Cos => map1(x, out, f64::cos),
+        Unary::Tan => map1(x, out, f64::tan),
+        _ => map1(x, out, f64::sin),
+    }
+}
+
+/// By polynomials, but for numbers so large that these know too little of π.
+#[inline(always)]
+fn circle_single(op: Unary, x: &[f32], out: &mut [f32]) {
+    match op {
+        Unary::Cos => by_range(x, out, circle::cos, f64::cos),
+        Unary::Tan => by_range(x, out, circle::tan, f64::tan),
+        _ => by_range(x, out, circle::sin, f64::sin),
+    }
+}
+
+#[inline(always)]
+fn by_range(x: &[f32], out: &mut [f32], small: impl Fn(f32) -> f32, large: impl Fn(f64) -> f64) {
+    let far = |v: f32| v.abs() >= circle::LIMIT;
+    if x.iter().any(|v| far(*v)) {
+        map1(x, out, |v| if far(v) { large(f64::from(v)) as f32 } else { small(v) });
+    } else {
+        map1(x, out, small);
+    }
+}
 
 #[inline(always)]
 fn compare<T: Copy + PartialOrd>(kind: CompareKind, a: &[T], b: &[T], out: &mut [u8]) {
@@ -167,6 +195,12 @@ pub(super) fn run(op: &Op, args: [Option<View<'_>>; 3], out: &mut Buffer) -> boo
 fn step(op: &Op, args: [Option<View<'_>>; 3], out: &mut Buffer) -> bool {
     use View::{F32, F64, I64, U8};
     match (op, args, out) {
+        (Op::Unary(op @ (Unary::Sin | Unary::Cos | Unary::Tan)), [Some(F32(x)), ..], Buffer::F32(o)) => {
+            circle_single(*op, x, o);
+        }
+        (Op::Unary(op @ (Unary::Sin | Unary::Cos | Unary::Tan)), [Some(F64(x)), ..], Buffer::F64(o)) => {
+            circle_double(*op, x, o);
+        }
         (Op::Unary(op), [Some(F32(x)), ..], Buffer::F32(o)) => return unary_single(*op, x, o),
         (Op::Unary(op), [Some(F64(x)), ..], Buffer::F64(o)) => return unary_double(*op, x, o),
         (Op::Unary(Unary::IsFinite), [Some(F32(x)), ..], Buffer::U8(o)) => {

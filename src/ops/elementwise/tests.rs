@@ -141,6 +141,37 @@ fn layouts_and_lengths() {
 }
 
 #[test]
+fn an_input_may_be_written_over() {
+    let chain = Elementwise {
+        inputs: 3,
+        steps: vec![
+            step(Binary::Mul, &[0, 1]),
+            step(Unary::Silu, &[3]),
+            step(Binary::Sub, &[4, 2]),
+            step(Binary::Add, &[5, 0]),
+        ],
+    };
+    for dtype in [DType::F32, DType::F64] {
+        for n in [5, 70_001] {
+            let inputs = [random(&[n], 1, dtype), random(&[1], 2, dtype), random(&[n], 3, dtype)];
+            let output = Type::of(dtype, &[n]);
+            let want = chain.eval(&context(&output), &inputs).unwrap();
+            for over in [0, 2] {
+                let types: Vec<Type> = inputs.iter().map(|t| Type::of(dtype, t.dims())).collect();
+                let refs: Vec<&Type> = types.iter().collect();
+                assert!(chain.overwrites(over, &refs, &output) && !chain.overwrites(1, &refs, &output));
+                let mut inputs = inputs.clone();
+                inputs[over] = inputs[over].copy().unwrap();
+                let cx = EvalContext { overwrite: Some(over), ..context(&output) };
+                let out = chain.eval(&cx, &inputs).unwrap();
+                assert_eq!(bits(&out), bits(&want));
+                assert_eq!(bits(&inputs[over]), bits(&want), "written over");
+            }
+        }
+    }
+}
+
+#[test]
 fn gradients_and_batches() {
     let chain = Elementwise {
         inputs: 3,

@@ -1,4 +1,5 @@
-//! Logarithms and powers of single precision without branches.
+//! Logarithms and powers of single precision without branches: conditions are joined by `|` and `&`, so that
+//! none of what they choose from is computed in a branch, and loops over them become vector instructions.
 
 /// Cephes `logf`: a polynomial of degree 9 over [√½, √2). Subnormals are scaled first.
 #[inline(always)]
@@ -33,8 +34,10 @@ pub fn log(x: f32) -> f32 {
 #[inline(always)]
 pub fn log1p(x: f32) -> f32 {
     let u = 1.0 + x;
-    let y = log(u) + (x - (u - 1.0)) / u;
-    if u == 0.0 || u == f32::INFINITY { log(u) } else { y }
+    let rest = (x - (u - 1.0)) / u;
+    // Nothing was rounded away from -1 and infinity, where the quotient is not a number.
+    let rest = if (u == 0.0) | (u == f32::INFINITY) { 0.0 } else { rest };
+    log(u) + rest
 }
 
 /// `exp(x) - 1`: the polynomial of `exp` without its 1, scaled.
@@ -68,16 +71,16 @@ pub fn expm1(x: f32) -> f32 {
 pub fn pow(x: f32, y: f32) -> f32 {
     let a = x.abs();
     let t = f64::from(y) * log2(f64::from(a));
-    let t = if a == 1.0 || y == 0.0 { 0.0 } else { t };
+    let t = if (a == 1.0) | (y == 0.0) { 0.0 } else { t };
     let size = exp2(t) as f32;
     let whole = y.floor() == y;
     let half = y * 0.5;
-    let odd = whole && half.floor() != half;
+    let odd = whole & (half.floor() != half);
     let negative = x.to_bits() >> 31 == 1;
-    let size = if negative && odd { -size } else { size };
-    let invalid = x < 0.0 && a < f32::INFINITY && !whole;
+    let size = if negative & odd { -size } else { size };
+    let invalid = (x < 0.0) & (a < f32::INFINITY) & !whole;
     let size = if invalid { f32::NAN } else { size };
-    if y == 0.0 || x == 1.0 { 1.0 } else { size }
+    if (y == 0.0) | (x == 1.0) { 1.0 } else { size }
 }
 
 /// Of a positive number of single precision; 0 and infinity included.
