@@ -30,6 +30,7 @@ mod conv;
 mod conv_fused;
 mod conv_transpose;
 mod conv_weight_grad;
+mod conv_winograd;
 mod copies;
 mod cpu;
 mod cumulative;
@@ -67,6 +68,7 @@ pub mod torch_rng;
 mod unary;
 pub mod util;
 mod where_;
+mod winograd_weights;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -106,6 +108,7 @@ pub use conv_fused::ConvFused;
 pub use conv_spec::ConvSpec;
 pub use conv_transpose::ConvTranspose;
 pub use conv_weight_grad::ConvWeightGrad;
+pub use conv_winograd::{ConvWinograd, winograd_pays};
 pub use cumulative::{Cumulative, CumulativeKind, LinearScan};
 pub use dim_value::{DimValue, dim_value};
 pub use einsum::einsum;
@@ -129,6 +132,7 @@ pub use stop_grad::StopGrad;
 pub use take::Take;
 pub use unary::Unary;
 pub use where_::Where;
+pub use winograd_weights::WinogradWeights;
 
 use serde::{Deserialize, Serialize};
 
@@ -219,6 +223,10 @@ ops! {
     Conv,
     /// Convolution with a bias and a residual.
     ConvFused,
+    /// The same by minimal filtering.
+    ConvWinograd,
+    /// Its weights.
+    WinogradWeights,
     /// Transposed convolution.
     ConvTranspose,
     /// Gradient of a convolution's weight.

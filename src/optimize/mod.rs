@@ -11,6 +11,7 @@ mod hoist;
 mod merge_loops;
 mod pad_sums;
 mod rewrite;
+mod winograd;
 
 #[cfg(test)]
 mod property;
@@ -30,6 +31,7 @@ pub use elementwise_chains::elementwise_chains;
 pub use hoist::hoist;
 pub use merge_loops::merge_loops;
 pub use pad_sums::pad_sums;
+pub use winograd::winograd;
 
 use crate::graph::{Graph, Region};
 
@@ -68,6 +70,7 @@ pub const PASSES: &[Pass] = &[
     fuse("attention", "softmax(q k^T) v without its matrix of scores", attention),
     fuse("conv_epilogue", "bias and residual added as a convolution is written", conv_epilogue),
     fuse("elementwise_chains", "elementwise operations in one walk over memory", elementwise_chains),
+    fuse("winograd", "3×3 convolutions by minimal filtering, in inference", winograd),
 ];
 
 const fn simplify(name: &'static str, doc: &'static str, run: fn(&Graph) -> Graph) -> Pass {

@@ -1,6 +1,7 @@
 //! The executor.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{Device, Tensor};
 
@@ -21,6 +22,8 @@ pub struct Executor {
     plan: Plan,
     /// The constants, tables and columns (all steps), on the device.
     constants: HashMap<(RegionId, NodeId), Tensor>,
+    /// Weights and what was made of them alone, where it is kept from run to run.
+    kept: Option<Mutex<HashMap<NodeId, (Tensor, Tensor)>>>,
     device: Device,
 }
 
@@ -82,7 +85,14 @@ impl Executor {
                 constants.insert((r, *id), tensor);
             }
         }
-        Ok(Executor { graph, plan, constants, device: device.clone() })
+        Ok(Executor { graph, plan, constants, kept: None, device: device.clone() })
+    }
+
+    /// Keeps transformed weights from run to run, for as long as a weight is the same tensor (or a clone of
+    /// it). It pays where a graph runs often; they are held throughout, which the plan's peak does not count.
+    pub fn keeping_weights(mut self) -> Self {
+        self.kept = Some(Mutex::default());
+        self
     }
 
     /// The graph, all dimensions known.
@@ -121,6 +131,9 @@ impl Executor {
         for tensor in self.constants.values() {
             run.account.hold(tensor);
         }
+        for (_, made) in self.kept().iter().flat_map(|kept| kept.values()) {
+            run.account.hold(made);
+        }
         let before = run.account.now();
         given.extend(run.weights()?);
         memory.parameters = run.account.now() - before;
@@ -148,6 +161,11 @@ impl Executor {
             run.check_finite(&out)?;
         }
         Ok(out)
+    }
+
+    fn kept(&self) -> Option<MutexGuard<'_, HashMap<NodeId, (Tensor, Tensor)>>> {
+        // What a run that panicked left there is whole.
+        self.kept.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn lost(&self, region: RegionId, id: NodeId) -> RunError {
@@ -315,11 +333,24 @@ impl Run<'_> {
                     overwrite: self.overwritten(region, node, frees, &inputs),
                 };
                 let all: Vec<&Tensor> = inputs.iter().collect();
+                let keep = region == 0 && matches!(op, Op::WinogradWeights(_));
+                let mut kept = if keep { on.kept() } else { None };
+                if let Some((weight, made)) = kept.as_ref().and_then(|kept| kept.get(&id))
+                    && weight.id() == inputs[0].id()
+                {
+                    return Ok(vec![made.clone()]);
+                }
                 let out = match (op, &mut self.torch) {
                     (Op::Random(random), Some(rng)) => fill_torch(random, &cx, rng),
                     _ => op.eval(&cx, &inputs),
                 };
                 let out = out.map_err(|e| failure(&on.graph, node, &all, &e))?;
+                if let Some(kept) = &mut kept {
+                    self.account.hold(&out);
+                    if let Some((_, old)) = kept.insert(id, (inputs[0].clone(), out.clone())) {
+                        self.account.release(&old);
+                    }
+                }
                 match misfit(&out, &node.ty) {
                     None => Ok(vec![out]),
                     Some(found) => {

@@ -1,10 +1,12 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{Device, Tensor};
 
 use super::*;
 use crate::graph::{Builder, Graph, Named};
-use crate::ops::{Binary, Column, Emit, Input, Loop, LoopInput, NodeId, Op, Parameter, Project, Unary};
+use crate::ops::{
+    Binary, Column, Conv, ConvSpec, Emit, Input, Loop, LoopInput, NodeId, Op, Parameter, Project, Unary,
+};
 use crate::shape::{DType, Dim, Type};
 use crate::source::Span;
 
@@ -245,4 +247,37 @@ fn torch_noise_is_drawn_in_order() {
     let drawn = noise(1, &options);
     let expected = [-1.1258, -1.1524, -0.2506, -0.4339];
     assert!(drawn[0].iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4), "{:?}", &drawn[0][..4]);
+}
+
+#[test]
+fn transformed_weights_are_kept_while_the_weight_is_the_same() {
+    let mut graph = Graph::new("g");
+    let mut b = builder(&mut graph, 0);
+    let x = input(&mut b, "x", Type::of(DType::F32, &[1, 32, 16, 16]));
+    let ty = Type::of(DType::F32, &[32, 32, 3, 3]);
+    let w = b.emit(Op::Parameter(Parameter { path: "w".into(), ty }), &[]).unwrap();
+    let spec = ConvSpec { padding: vec![(1, 1), (1, 1)], ..ConvSpec::unit(&[3, 3]) };
+    let y = b.emit(Conv { spec }.into(), &[x, w]).unwrap();
+    graph.regions[0].outputs = vec![y];
+    let graph = crate::optimize::winograd(&graph);
+    let values = |n: usize, k: f32| -> Vec<f32> { (0..n).map(|i| ((i as f32 + k) * 0.7).sin()).collect() };
+    let inputs = HashMap::from([("x".to_string(), tensor(&values(32 * 256, 0.0), &[1, 32, 16, 16]))]);
+    let weights = [1.0, 2.0].map(|k| tensor(&values(32 * 32 * 9, k), &[32, 32, 3, 3]));
+    let shapes = BTreeMap::from([("x".to_string(), vec![1, 32, 16, 16])]);
+    let new = || Executor::new(&graph, &shapes, &Device::Cpu).unwrap();
+    let run = |executor: &Executor, k: usize| {
+        let params = |_: &str| Some(weights[k].clone());
+        let out = executor.run(&inputs, &params, &RunOptions::default(), &mut Silent).unwrap();
+        (to_f32_vec(&out.outputs[0]).unwrap(), out.memory.peak)
+    };
+    let fresh = [0, 1].map(|k| run(&new(), k).0);
+    assert_ne!(fresh[0], fresh[1]);
+    let executor = new().keeping_weights();
+    let mut peaks = Vec::new();
+    for k in [0, 0, 1, 1, 0] {
+        let (y, peak) = run(&executor, k);
+        assert_eq!(y, fresh[k]);
+        peaks.push(peak);
+    }
+    assert!(peaks.iter().all(|p| *p == peaks[0]), "{peaks:?}");
 }

@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::Window2;
+use super::depthwise::{Planes, WIDE};
 use super::gemm::{
     BLOCK, Columns, Left, Matrix, Right, Target, multiply_block, pack_left, panels, pieces, room, tiles,
 };
@@ -93,8 +94,10 @@ impl<T: Real> Pass<'_, T> {
         let pixels = self.windows.pixels();
         let threads = rayon::current_num_threads();
         let mut blocks: Vec<(usize, usize)> = if pixels >= PIXELS / 2 {
-            // Blocks of one image, so that results can be written in place.
-            let size = pixels.div_ceil(pixels.div_ceil(PIXELS)).next_multiple_of(T::PANEL);
+            // Blocks of one image, so that results can be written in place; of vectors or else of whole rows.
+            let width = self.windows.lattice[1];
+            let unit = if width.is_multiple_of(T::PANEL) { T::PANEL } else { width };
+            let size = pixels.div_ceil(pixels.div_ceil(PIXELS)).next_multiple_of(unit);
             (0..images).flat_map(|i| pieces(pixels, size).map(move |(q, n)| (i * pixels + q, n))).collect()
         } else {
             pieces(images, PIXELS / pixels.max(1)).map(|(i, n)| (i * pixels, n * pixels)).collect()
@@ -117,14 +120,38 @@ impl<T: Real> Pass<'_, T> {
     /// Computes the pass. `y` is `[n, groups · rows, height, width]`.
     fn run(&self, x: Images<'_, T>, y: Target<T>, size: [usize; 2]) {
         let image_len = x.channels * x.size[0] * x.size[1];
-        if image_len == 0 || self.windows.pixels() == 0 {
+        if image_len == 0 {
+            // SAFETY: the output is alive, and there are no tasks.
+            return unsafe { y.clear(y.len()) };
+        }
+        if self.windows.pixels() == 0 {
             return;
+        }
+        let single = self.groups > 1 && (self.rows, self.channels) == (1, 1);
+        if single && (1..=BLOCK).contains(&self.depth()) && self.windows.lattice[1] >= WIDE {
+            return self.planes(x, y, size);
         }
         let tasks = self.tasks(x.data.len() / image_len);
         if tasks.len() == 1 {
             return self.task(x, y, size, tasks[0], &mut Work::new());
         }
         tasks.par_iter().for_each_init(Work::new, |work, task| self.task(x, y, size, *task, work));
+    }
+
+    /// The pass of groups of one channel.
+    fn planes(&self, x: Images<'_, T>, y: Target<T>, size: [usize; 2]) {
+        let weights = match &self.weights {
+            Weights::Plain(weights) => weights,
+            Weights::Packed(weights) => &weights[..],
+        };
+        let planes = Planes { windows: &self.windows, weights, first: self.first, step: self.step };
+        let area = size[0] * size[1];
+        planes.run(x, y, size, |channel, at| {
+            if self.added.bias.is_some() || self.added.residual.is_some() {
+                // SAFETY: a plane that was written just now, by the task that says so.
+                self.added.add(channel, at, unsafe { y.from(at).slice(area) });
+            }
+        });
     }
 
     /// Whether the pass covers the whole output.
@@ -148,25 +175,30 @@ impl<T: Real> Pass<'_, T> {
         let (pixels, area) = (self.windows.pixels(), size[0] * size[1]);
         let (q0, q1) = task.pixels;
         let (row, height) = task.rows;
-        let n = q1 - q0;
+        let taps = self.windows.taps.len();
+        let lanes = Isa::detect().lanes::<T>();
+        let width = self.windows.lattice[1];
+        // Vectors of pixels that lie in one row of an image are neighbours in the strip as well. A row may
+        // waste a part of its last vector, if little is wasted and the rows are whole.
+        let filled = width.next_multiple_of(lanes);
+        let ragged =
+            filled != width && taps > 1 && 20 * filled <= 23 * width && q0 % width == 0 && q1 % width == 0;
+        let in_strip = taps > 1 && (filled == width || ragged);
+        let n = if ragged { (q1 - q0) / width * filled } else { q1 - q0 };
         let first_channel = task.group * self.rows + row;
         let channels = self.rows * self.groups;
-        let direct = self.whole(size) && (q1 - 1) / pixels == q0 / pixels;
+        let direct = self.whole(size) && (q1 - 1) / pixels == q0 / pixels && !ragged;
         let product = room(&mut work.product, if direct { 0 } else { height * n });
         let c = if direct {
             y.from((q0 / pixels * channels + first_channel) * area + q0 % pixels).rows(area)
         } else {
             Target::new(product, n)
         };
-        let taps = self.windows.taps.len();
         let depth = self.depth();
         if depth == 0 {
             // SAFETY: as below.
-            (0..height).for_each(|r| unsafe { c.from(r * c.row).slice(n) }.fill(T::ZERO));
+            (0..height).for_each(|r| unsafe { c.from(r * c.row).clear(n) });
         }
-        let lanes = Isa::detect().lanes::<T>();
-        // Vectors of pixels that lie in one row of an image are neighbours in the strip as well.
-        let in_strip = taps > 1 && self.windows.lattice[1].is_multiple_of(lanes);
         let plain = self.plain(x.size) && direct;
         let first = task.group * self.channels;
         for (k0, k) in pieces(depth, BLOCK) {
@@ -176,12 +208,12 @@ impl<T: Real> Pass<'_, T> {
             // alive as long as `run` and of which every task has its own part.
             let multiply = |b: Right<'_, T>, c, n| unsafe { multiply_block((height, k, n), a, b, c, add) };
             // The columns that are packed at a time.
-            let width = if matches!(a, Left::Packed(_)) { T::PANEL.max(2 * lanes) } else { n };
+            let at_once = if matches!(a, Left::Packed(_)) { T::PANEL.max(2 * lanes) } else { n };
             if plain {
                 let plane = x.size[0] * x.size[1];
                 let start = (q0 / pixels * x.channels + first) * plane + q0 % pixels;
                 let b = Matrix { data: &x.data[start..], row: plane, column: 1 };
-                for (left, width) in pieces(n, width) {
+                for (left, width) in pieces(n, at_once) {
                     let packed = room(&mut work.panels, panels::<T>(width) * k * T::PANEL);
                     b.pack(k0, k, left, width, packed);
                     multiply(Right::panels(packed), c.from(left), width);
@@ -200,7 +232,7 @@ impl<T: Real> Pass<'_, T> {
                 multiply(Right::at(data, rows, vectors), c, n);
                 continue;
             }
-            for (first, width) in pieces(n, width) {
+            for (first, width) in pieces(n, at_once) {
                 let packed = room(&mut work.panels, panels::<T>(width) * k * T::PANEL + CHUNK);
                 for (p, (left, width)) in pieces(width, T::PANEL).enumerate() {
                     let left = q0 + first + left;
@@ -221,7 +253,6 @@ impl<T: Real> Pass<'_, T> {
             }
             return;
         }
-        let width = self.windows.lattice[1];
         for (r, values) in work.product.chunks_exact(n).take(height).enumerate() {
             let mut q = q0;
             while q < q1 {
@@ -229,21 +260,24 @@ impl<T: Real> Pass<'_, T> {
                 let (i, j) = (pixel / width, pixel % width);
                 let whole = self.whole(size);
                 // All of an image, or what is left of a row.
-                let len = if whole { pixels - pixel } else { width - j }.min(q1 - q);
+                let len = if whole && !ragged { pixels - pixel } else { width - j }.min(q1 - q);
                 let at = (image * channels + first_channel + r) * area
                     + (self.first[0] + i * self.step[0]) * size[1]
                     + self.first[1]
                     + j * self.step[1];
-                let values = &values[q - q0..][..len];
+                let from = if ragged { (q - q0) / width * filled } else { q - q0 };
+                let values = &values[from..][..len];
                 if whole {
                     // SAFETY: as above: this task's pixels and channels.
-                    let out = unsafe { y.from(at).slice(len) };
-                    out.copy_from_slice(values);
+                    let out = unsafe {
+                        y.from(at).copy(values);
+                        y.from(at).slice(len)
+                    };
                     self.added.add(first_channel + r, at, out);
                 } else {
-                    for (offset, value) in values.iter().enumerate() {
+                    for offset in 0..len {
                         // SAFETY: as above: this task's pixels and channels.
-                        unsafe { y.from(at + offset * self.step[1]).slice(1)[0] = *value };
+                        unsafe { y.from(at + offset * self.step[1]).copy(&values[offset..=offset]) };
                     }
                 }
                 q += len;

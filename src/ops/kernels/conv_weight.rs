@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::Window2;
 use super::blocked::Blocked;
 use super::conv::forward_windows;
+use super::depthwise;
 use super::gemm::{
     BLOCK, Left, Matrix, Right, Target, multiply_block, pack_left, panels, pieces, room, transpose_into,
 };
@@ -35,6 +36,9 @@ pub(super) fn conv_weight_grad<T: Real>(w: &Window2, x: Images<'_, T>, y: Images
     if images == 0 || channels * taps * outputs == 0 {
         out.fill(T::ZERO);
         return;
+    }
+    if w.groups > 1 && (outputs, channels) == (1, 1) && windows.lattice[1] >= depthwise::WIDE {
+        return depthwise::weight_grad(&windows, x, y, out);
     }
     let blocks: Vec<(usize, usize)> = if pixels >= BLOCK {
         let size = pixels.div_ceil(pixels.div_ceil(BLOCK));

@@ -27,6 +27,12 @@ pub(super) trait Kernel {
     }
 }
 
+/// Written memory as what a kernel takes that writes every element.
+pub(super) fn written<T: Copy>(out: &mut [T]) -> &mut [MaybeUninit<T>] {
+    // SAFETY: the layout is the same, and what is written there through it are elements.
+    unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<T>]) }
+}
+
 /// Runs a kernel on CPU tensors of one dtype. Half precision is computed in f32.
 pub(super) fn apply(kernel: &impl Kernel, inputs: &[&Tensor], shape: &[usize]) -> Result<Tensor> {
     let Some(first) = inputs.first() else { candle_core::bail!("a kernel without inputs") };

@@ -7,6 +7,8 @@
 //! The scheme is Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication": panels of B
 //! are packed so that the innermost loop reads them in order, rows of A as well where they are used often.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::tile::{Isa, ROWS, Real, Tile};
@@ -75,9 +77,47 @@ impl<T> Target<T> {
         Target { first: data.as_mut_ptr(), len: data.len(), row }
     }
 
+    /// The same of memory that was never written. Until it is, [`Target::slice`] must not be called.
+    pub(super) fn fresh(data: &mut [MaybeUninit<T>], row: usize) -> Self {
+        Target { first: data.as_mut_ptr().cast(), len: data.len(), row }
+    }
+
+    /// Writes elements from the first on.
+    ///
+    /// # Safety
+    /// The slice that this was made of is alive, and nothing else refers to these elements meanwhile.
+    pub(super) unsafe fn copy(self, values: &[T])
+    where
+        T: Copy,
+    {
+        assert!(values.len() <= self.len);
+        // SAFETY: within the slice; alive and not aliased, as the caller says.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.first, values.len()) }
+    }
+
+    /// Writes zero to `len` elements.
+    ///
+    /// # Safety
+    /// As for [`Target::copy`].
+    pub(super) unsafe fn clear(self, len: usize)
+    where
+        T: Real,
+    {
+        assert!(len <= self.len);
+        for i in 0..len {
+            // SAFETY: within the slice; alive and not aliased, as the caller says.
+            unsafe { self.first.add(i).write(T::ZERO) }
+        }
+    }
+
     /// The same with that step between rows.
     pub(super) fn rows(self, row: usize) -> Self {
         Target { row, ..self }
+    }
+
+    /// Its elements.
+    pub(super) fn len(self) -> usize {
+        self.len
     }
 
     /// What begins at that element.
@@ -314,13 +354,13 @@ pub(super) unsafe fn multiply_block<T: Real>(
         unsafe { T::tile(isa, height, &tile) };
         if !whole {
             for (r, row) in edge.chunks_exact(2 * lanes).take(height).enumerate() {
-                // SAFETY: row i + r of C has this many elements more; they are ours, as the caller says.
-                let out = unsafe { target.from(r * c.row).slice(width) };
-                for (out, x) in out.iter_mut().zip(row) {
-                    if add {
-                        *out += *x;
-                    } else {
-                        *out = *x;
+                // SAFETY: row i + r of C has this many elements more; they are ours, as the caller says. What
+                // is added to was written by the block before.
+                unsafe {
+                    let target = target.from(r * c.row);
+                    match add {
+                        true => target.slice(width).iter_mut().zip(row).for_each(|(out, x)| *out += *x),
+                        false => target.copy(&row[..width]),
                     }
                 }
             }
@@ -348,7 +388,7 @@ pub(super) unsafe fn multiply<T: Real>(
 ) {
     if k == 0 {
         // SAFETY: as the caller says.
-        (0..m).for_each(|i| unsafe { c.from(i * c.row).slice(n) }.fill(T::ZERO));
+        (0..m).for_each(|i| unsafe { c.from(i * c.row).clear(n) });
     }
     // Rows that are a large power of two apart get into each other's way in the caches.
     let in_place = a.column == 1 && (!a.row.is_multiple_of(512) || n <= 2 * T::PANEL);
@@ -405,10 +445,9 @@ unsafe fn multiply_turned<T: Real>(
         }
     }
     for i in 0..m {
-        // SAFETY: as the caller says.
-        let out = unsafe { c.from(i * c.row).slice(n) };
-        for (out, x) in out.iter_mut().zip(product[i..].iter().step_by(m)) {
-            *out = *x;
+        for j in 0..n {
+            // SAFETY: as the caller says.
+            unsafe { c.from(i * c.row + j).copy(&product[j * m + i..][..1]) };
         }
     }
 }
@@ -426,8 +465,13 @@ pub(super) struct Product<'a, T> {
     pub b: Matrix<'a, T>,
 }
 
-/// Computes products of the same size, in parallel; C is `m` × `n` for each, one after the other.
-pub(super) fn products<T: Real>((m, k, n): (usize, usize, usize), all: &[Product<'_, T>], c: &mut [T]) {
+/// Computes products of the same size, in parallel; C is `m` × `n` for each, one after the other, and every
+/// element is written.
+pub(super) fn products<T: Real>(
+    (m, k, n): (usize, usize, usize),
+    all: &[Product<'_, T>],
+    c: &mut [MaybeUninit<T>],
+) {
     assert!(c.len() >= all.len() * m * n);
     let turned = m <= TURNED && m < n && all.iter().all(|p| p.b.row == 1 && p.b.column != 1);
     let (rows, columns) =
@@ -436,7 +480,7 @@ pub(super) fn products<T: Real>((m, k, n): (usize, usize, usize), all: &[Product
     let tasks: Vec<Task> = (0..all.len())
         .flat_map(|p| pieces(n, columns).flat_map(move |j| pieces(m, rows).map(move |i| (p, i, j))))
         .collect();
-    let target = Target::new(c, n);
+    let target = Target::fresh(c, n);
     let work = |scratch: &mut Scratch<T>, &(p, (i, height), (j, width)): &Task| {
         let Product { a, b } = &all[p];
         let c = target.from(p * m * n + i * n + j);

@@ -17,6 +17,10 @@ pub(super) trait Lanes: Copy {
     fn sub(self, b: Self) -> Self;
     /// `self · b`.
     fn mul(self, b: Self) -> Self;
+    /// Element `i` of every four, from two rows of sixteen: `[i][4 · r + t] = from[r][4 · t + i]`.
+    fn apart(from: [&[f32]; 2]) -> [Self; 4];
+    /// The opposite, with one row after the other: `to[4 · t + i] = x[i][t]`.
+    fn woven(x: [Self; 4], to: &mut [f32; 4 * WIDTH]);
 }
 
 impl Lanes for [f32; WIDTH] {
@@ -43,6 +47,16 @@ impl Lanes for [f32; WIDTH] {
     #[inline(always)]
     fn mul(self, b: Self) -> Self {
         std::array::from_fn(|i| self[i] * b[i])
+    }
+    #[inline(always)]
+    fn apart(from: [&[f32]; 2]) -> [Self; 4] {
+        std::array::from_fn(|i| std::array::from_fn(|t| from[t / 4][t % 4 * 4 + i]))
+    }
+    #[inline(always)]
+    fn woven(x: [Self; 4], to: &mut [f32; 4 * WIDTH]) {
+        for (t, to) in to.chunks_exact_mut(4).enumerate() {
+            to.copy_from_slice(&[x[0][t], x[1][t], x[2][t], x[3][t]]);
+        }
     }
 }
 
@@ -89,6 +103,53 @@ mod avx {
             // SAFETY: the type is used where AVX is there.
             Avx(unsafe { _mm256_mul_ps(self.0, b.0) })
         }
+        #[inline(always)]
+        fn apart(from: [&[f32]; 2]) -> [Self; 4] {
+            // No closures but inlined ones: others would be compiled without the instructions.
+            let (a, b) = (Avx::load(from[0]), Avx::load(&from[0][WIDTH..]));
+            let (c, d) = (Avx::load(from[1]), Avx::load(&from[1][WIDTH..]));
+            // SAFETY: the type is used where AVX is there.
+            unsafe {
+                // Two elements of four from each vector, those of the second row above those of the first.
+                let t = transposed([
+                    _mm256_permute2f128_ps::<0x20>(a.0, c.0),
+                    _mm256_permute2f128_ps::<0x31>(a.0, c.0),
+                    _mm256_permute2f128_ps::<0x20>(b.0, d.0),
+                    _mm256_permute2f128_ps::<0x31>(b.0, d.0),
+                ]);
+                [Avx(t[0]), Avx(t[1]), Avx(t[2]), Avx(t[3])]
+            }
+        }
+        #[inline(always)]
+        fn woven(x: [Self; 4], to: &mut [f32; 4 * WIDTH]) {
+            // SAFETY: the type is used where AVX is there.
+            unsafe {
+                let t = transposed([x[0].0, x[1].0, x[2].0, x[3].0]);
+                Avx(_mm256_permute2f128_ps::<0x20>(t[0], t[1])).store(to);
+                Avx(_mm256_permute2f128_ps::<0x20>(t[2], t[3])).store(&mut to[WIDTH..]);
+                Avx(_mm256_permute2f128_ps::<0x31>(t[0], t[1])).store(&mut to[2 * WIDTH..]);
+                Avx(_mm256_permute2f128_ps::<0x31>(t[2], t[3])).store(&mut to[3 * WIDTH..]);
+            }
+        }
+    }
+
+    /// Transposes the lower and the upper halves, each 4 × 4.
+    ///
+    /// # Safety
+    /// The machine has AVX.
+    #[inline(always)]
+    unsafe fn transposed(t: [__m256; 4]) -> [__m256; 4] {
+        // SAFETY: as the caller says.
+        unsafe {
+            let (a, b) = (_mm256_unpacklo_ps(t[0], t[1]), _mm256_unpackhi_ps(t[0], t[1]));
+            let (c, d) = (_mm256_unpacklo_ps(t[2], t[3]), _mm256_unpackhi_ps(t[2], t[3]));
+            [
+                _mm256_shuffle_ps::<0x44>(a, c),
+                _mm256_shuffle_ps::<0xEE>(a, c),
+                _mm256_shuffle_ps::<0x44>(b, d),
+                _mm256_shuffle_ps::<0xEE>(b, d),
+            ]
+        }
     }
 }
 
@@ -99,7 +160,12 @@ macro_rules! with_lanes {
         if super::tile::Isa::detect() != super::tile::Isa::Portable {
             type $L = super::lanes::Avx;
             // SAFETY: every instruction set but the portable one has AVX2.
-            unsafe { super::lanes::compiled_for_avx2(#[inline(always)] || $body) }
+            unsafe {
+                super::lanes::compiled_for_avx2(
+                    #[inline(always)]
+                    || $body,
+                )
+            }
         } else {
             type $L = [f32; super::lanes::WIDTH];
             $body

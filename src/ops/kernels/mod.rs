@@ -11,16 +11,22 @@ mod blocked;
 mod conv;
 mod conv_weight;
 mod cpu;
+mod depthwise;
 mod device;
 mod device_fused;
 mod fused;
 mod gemm;
+mod lanes;
 mod norm;
 mod panel;
 mod planes;
 mod product;
 mod strip;
 mod tile;
+mod winograd;
+mod winograd_run;
+
+use std::mem::MaybeUninit;
 
 use candle_core::{Device, Result, Tensor};
 
@@ -28,12 +34,16 @@ pub(super) use self::fused::{
     attention, attention_grad, attention_grad_scratch_bytes, attention_scratch_bytes, normalize,
     normalize_grad, normalize_grad_scratch_bytes,
 };
+pub(super) use self::winograd_run::{
+    conv_winograd, conv_winograd_scratch_bytes, winograd_applies, winograd_weights, winograd_weights_len,
+};
 
-use self::cpu::{Element, Kernel, apply};
+use self::cpu::{Element, Kernel, apply, written};
 use self::gemm::Target;
 use self::planes::PoolPart;
 use super::avg_pool::PoolSpec;
 use super::conv_spec::ConvSpec;
+use super::cpu::zeroed;
 use super::resize::ResizeMode;
 use crate::shape::Type;
 
@@ -135,22 +145,27 @@ fn images<T>(data: &[T], shape: [usize; 4]) -> strip::Images<'_, T> {
 
 impl Kernel for Convolution {
     fn run<T: Element>(&self, inputs: &[&[T]], out: &mut [T]) {
+        self.run_fresh(inputs, written(out));
+    }
+
+    fn run_fresh<T: Element>(&self, inputs: &[&[T]], out: &mut [MaybeUninit<T>]) {
         let (w, xs, ys) = (&self.window, self.x, self.y);
         match self.part {
             Part::Forward => {
                 let bias = inputs.get(2).filter(|_| self.added[0]).copied();
                 let residual = inputs.last().filter(|_| self.added[1]).copied();
                 let added = conv::Added { bias, residual };
-                let out = Target::new(out, 1);
+                let out = Target::fresh(out, 1);
                 conv::conv(w, images(inputs[0], xs), inputs[1], ys[1], added, out, [ys[2], ys[3]]);
             }
             Part::Transposed => {
                 let per_group = xs[1] / w.groups;
-                let out = Target::new(out, 1);
+                let out = Target::fresh(out, 1);
                 conv::conv_transpose(w, images(inputs[0], ys), inputs[1], per_group, out, [xs[2], xs[3]]);
             }
             Part::Weight => {
-                conv_weight::conv_weight_grad(w, images(inputs[0], xs), images(inputs[1], ys), out)
+                let out = zeroed(out);
+                conv_weight::conv_weight_grad(w, images(inputs[0], xs), images(inputs[1], ys), out);
             }
         }
     }

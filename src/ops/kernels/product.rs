@@ -1,8 +1,10 @@
 //! Batches of matrix products over tensors of any layout.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{DType, Result, Tensor};
 
-use super::cpu::{Element, Kernel, apply};
+use super::cpu::{Element, Kernel, apply, written};
 use super::gemm::{Matrix, Product, products};
 
 /// How the matrices of an operand lie: strides of the leading axes (0 where broadcast), of rows and columns.
@@ -21,6 +23,10 @@ struct Products {
 
 impl Kernel for Products {
     fn run<T: Element>(&self, inputs: &[&[T]], out: &mut [T]) {
+        self.run_fresh(inputs, written(out));
+    }
+
+    fn run_fresh<T: Element>(&self, inputs: &[&[T]], out: &mut [MaybeUninit<T>]) {
         let (m, k, n) = self.size;
         let count: usize = self.lead.iter().product();
         if count * m * n == 0 {

@@ -106,11 +106,18 @@ impl<'a> Strip<'a> {
         channel * self.channel_len() + self.taps[tap]
     }
 
-    /// Copies the images' elements. The buffer has [`CHUNK`] elements more than the strip.
+    /// The offset of the first pixel of a row of the first image.
+    pub(super) fn row(&self, row: usize) -> usize {
+        row * self.windows.step[0] * self.row_len()
+    }
+
+    /// Copies the images' elements. The buffer has more elements than the strip, for
+    /// runs and vectors that reach beyond it.
     pub(super) fn fill<'b, T: Real>(&self, x: Images<'_, T>, buffer: &'b mut Vec<T>) -> &'b [T] {
         let channels = self.channels.1 - self.channels.0;
         let len = (self.images.1 - self.images.0) * channels * self.channel_len();
-        let strip = room(buffer, len + CHUNK);
+        let beyond = 2 * CHUNK;
+        let strip = room(buffer, len + beyond);
         let ((top, _), (left, _)) = (self.windows.reach(0), self.windows.reach(1));
         let first = (self.first_row * self.windows.step[0]) as isize + top;
         let plane = x.size[0] * x.size[1];
@@ -127,7 +134,7 @@ impl<'a> Strip<'a> {
                 }
             }
         }
-        &strip[..len + CHUNK]
+        &strip[..len + beyond]
     }
 
     fn fill_row<T: Real>(&self, data: &[T], left: isize, row: &mut [T]) {
@@ -142,25 +149,29 @@ impl<'a> Strip<'a> {
             let from = (start + (skip * step) as isize) as usize;
             let source = data.get(from..).unwrap_or_default();
             let count = source.len().div_ceil(step).min(rest.len());
-            if step == 1 {
-                rest[..count].copy_from_slice(&source[..count]);
-            } else {
-                rest.iter_mut().zip(source.iter().step_by(step)).for_each(|(o, x)| *o = *x);
+            match step {
+                1 => rest[..count].copy_from_slice(&source[..count]),
+                2 => every::<T, 2>(source, &mut rest[..count]),
+                4 => every::<T, 4>(source, &mut rest[..count]),
+                _ => rest.iter_mut().zip(source.iter().step_by(step)).for_each(|(o, x)| *o = *x),
             }
             rest[count..].fill(T::ZERO);
         }
     }
 
-    /// The places of vectors of `lanes` output pixels among `q0 .. q1`, each of which lies in one row.
+    /// The places of vectors of `lanes` output pixels among `q0 .. q1`, which begin and end with a vector; the
+    /// last of a row may reach beyond it.
     pub(super) fn vectors(&self, (q0, q1): (usize, usize), lanes: usize, out: &mut Vec<u32>) {
         let (pixels, width) = (self.windows.pixels(), self.windows.lattice[1]);
         let image_len = (self.channels.1 - self.channels.0) * self.channel_len();
         out.clear();
-        out.extend((q0..q1).step_by(lanes).map(|q| {
+        let mut q = q0;
+        while q < q1 {
             let (image, pixel) = (q / pixels - self.images.0, q % pixels);
             let (y, x) = (pixel / width - self.first_row, pixel % width);
-            (image * image_len + y * self.windows.step[0] * self.row_len() + x) as u32
-        }));
+            out.push((image * image_len + y * self.windows.step[0] * self.row_len() + x) as u32);
+            q += lanes.min(width - x);
+        }
     }
 
     /// The runs of output pixels `q0 .. q1`.
@@ -177,6 +188,17 @@ impl<'a> Strip<'a> {
             runs.push(Run { at: q - q0, offset, len });
             q += len;
         }
+    }
+}
+
+/// Copies every `STEP`-th element, in a form that the compiler makes vectors of.
+fn every<T: Real, const STEP: usize>(source: &[T], out: &mut [T]) {
+    let (whole, last) = out.split_at_mut(out.len().min(source.len() / STEP));
+    for (out, x) in whole.iter_mut().zip(source.chunks_exact(STEP)) {
+        *out = x[0];
+    }
+    for (out, x) in last.iter_mut().zip(source[whole.len() * STEP..].iter().step_by(STEP)) {
+        *out = *x;
     }
 }
 

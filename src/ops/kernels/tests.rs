@@ -211,6 +211,12 @@ fn cases() -> Vec<([usize; 4], [usize; 4], ConvSpec)> {
     let none = [(0, 0), (0, 0)];
     let one = [(1, 1), (1, 1)];
     vec![
+        ([1, 5, 32, 40], [5, 1, 3, 3], spec([2, 2], one, [1, 1], 5, [3, 3])),
+        ([2, 4, 13, 17], [4, 1, 5, 5], spec([1, 1], [(3, 1), (2, 2)], [1, 2], 4, [5, 5])),
+        ([2, 12, 14, 28], [13, 12, 3, 3], spec([1, 1], one, [1, 1], 1, [3, 3])),
+        ([2, 24, 16, 16], [13, 24, 3, 3], spec([1, 1], one, [1, 1], 1, [3, 3])),
+        ([1, 40, 32, 32], [7, 40, 3, 3], spec([2, 2], one, [1, 1], 1, [3, 3])),
+        ([2, 20, 8, 8], [70, 10, 3, 3], spec([1, 1], [(2, 2), (2, 2)], [2, 2], 2, [3, 3])),
         ([2, 3, 9, 8], [5, 3, 3, 3], spec([1, 1], one, [1, 1], 1, [3, 3])),
         ([3, 1, 28, 28], [8, 1, 4, 4], spec([2, 2], one, [1, 1], 1, [4, 4])),
         ([2, 4, 7, 7], [6, 4, 1, 1], spec([1, 1], none, [1, 1], 1, [1, 1])),
@@ -388,4 +394,93 @@ fn planes_agree_with_what_other_devices_do() {
             );
         }
     }
+}
+
+#[test]
+fn minimal_filtering_is_a_convolution() {
+    let spec =
+        |padding: [(usize, usize); 2]| ConvSpec { padding: padding.to_vec(), ..ConvSpec::unit(&[3, 3]) };
+    let one = [(1, 1), (1, 1)];
+    for (i, (xs, o, padding)) in [
+        ([2, 40, 16, 16], 36, one),
+        ([3, 33, 17, 19], 32, one),
+        ([1, 32, 32, 32], 50, one),
+        ([3, 32, 18, 22], 35, [(0, 2), (1, 0)]),
+        ([2, 300, 16, 20], 32, one),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let spec = spec(padding);
+        let (x, w) = (tensor(&xs, 3, DType::F32), tensor(&[o, xs[1], 3, 3], 4, DType::F32));
+        let direct = {
+            let wide = |t: &Tensor| t.to_dtype(DType::F64).expect("f64");
+            conv(&spec, &wide(&x), &wide(&w)).expect("convolution")
+        };
+        let ys = dims4(&direct).expect("4 axes");
+        assert!(winograd_applies(&spec, xs[1], o, [ys[2], ys[3]]), "case {i}");
+        let (b, r) = (tensor(&[o], 6, DType::F32), tensor(&ys, 7, DType::F32));
+        let (bv, rv) = (values(&b), values(&r));
+        let expected: Vec<f64> = values(&direct)
+            .iter()
+            .enumerate()
+            .map(|(k, y)| y + bv[k / (ys[2] * ys[3]) % o] + rv[k])
+            .collect();
+        let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        let run = |threads, x: &Tensor, r: &Tensor| {
+            let evaluate = || {
+                let weights = winograd_weights(&w)?;
+                conv_winograd(&spec, o, x, &weights, Some(&b), Some(r))
+            };
+            with_threads(threads, evaluate).expect("minimal filtering")
+        };
+        let y = run(1, &x, &r);
+        let error = values(&y).iter().zip(&expected).fold(0.0f64, |m, (a, b)| m.max((a - b).abs())) / largest;
+        assert!(error < 2e-5, "case {i}: {error:e}");
+        // What other devices do.
+        let (y2, error2) = {
+            let weights = winograd_run::composed_weights(
+                &w,
+                winograd_weights(&w).expect("shape").dims2().expect("2 axes").into(),
+            );
+            let window = Window2::new(&spec).expect("window");
+            let weights = weights.expect("composed");
+            let y = winograd_run::composed(&window, o, [ys[2], ys[3]], &x, &weights, Some(&b), Some(&r));
+            let y = y.expect("composed");
+            let error = values(&y).iter().zip(&expected).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+            (y, error / largest)
+        };
+        assert_eq!(y2.dims(), y.dims());
+        assert!(error2 < 3e-5, "case {i}, composed: {error2:e}");
+        // Neither threads nor the batch change a bit.
+        for threads in [2, 3] {
+            assert_eq!(bits(&run(threads, &x, &r)), bits(&y), "case {i}, {threads} threads");
+        }
+        for k in 0..xs[0] {
+            let one = |t: &Tensor| t.narrow(0, k, 1).and_then(|t| t.contiguous()).expect("one");
+            assert_eq!(bits(&run(2, &one(&x), &one(&r))), bits(&one(&y)), "case {i}, image {k}");
+        }
+    }
+    // Small images, few channels and other windows are summed directly.
+    let unit = spec(one);
+    assert!(!winograd_applies(&unit, 256, 256, [8, 8]) && !winograd_applies(&unit, 3, 128, [32, 32]));
+    assert!(!winograd_applies(&unit, 128, 128, [17, 17]));
+    assert!(!winograd_applies(&ConvSpec { stride: vec![2, 2], ..unit.clone() }, 128, 128, [32, 32]));
+    assert!(!winograd_applies(&ConvSpec { groups: 2, ..unit }, 128, 128, [32, 32]));
+}
+
+#[test]
+fn one_row_and_transposed_products() {
+    // Few rows times a transposed matrix are computed the other way around: to the same bits.
+    let (a, w) = (tensor(&[50, 700], 1, DType::F32), tensor(&[130, 700], 2, DType::F32));
+    let whole = matmul(&a, &w, false, true).expect("product");
+    for rows in [1, 2, 7, 32, 33] {
+        for threads in [1, 3] {
+            let few = a.narrow(0, 3, rows).expect("rows");
+            let found = with_threads(threads, || matmul(&few, &w, false, true)).expect("product");
+            assert_eq!(bits(&found), bits(&whole.narrow(0, 3, rows).expect("rows")), "{rows} rows");
+        }
+    }
+    let untransposed = w.t().and_then(|t| t.contiguous()).expect("transposed");
+    assert_eq!(bits(&matmul(&a, &untransposed, false, false).expect("product")), bits(&whole));
 }

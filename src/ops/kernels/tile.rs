@@ -86,6 +86,9 @@ pub(super) trait Real:
     /// `a * b + c`, fused where the machine does that.
     fn multiply_add(a: Self, b: Self, c: Self) -> Self;
 
+    /// `a * b + c` with one rounding: one instruction where this is compiled for a machine with it.
+    fn fused(a: Self, b: Self, c: Self) -> Self;
+
     /// Computes a tile of `rows` (1 to [`ROWS`]) × its vectors.
     ///
     /// # Safety
@@ -282,6 +285,11 @@ macro_rules! real {
             #[inline(always)]
             fn multiply_add(a: Self, b: Self, c: Self) -> Self {
                 if FUSED { a.mul_add(b, c) } else { a * b + c }
+            }
+
+            #[inline(always)]
+            fn fused(a: Self, b: Self, c: Self) -> Self {
+                a.mul_add(b, c)
             }
 
             unsafe fn tile(isa: Isa, rows: usize, tile: &Tile<Self>) {

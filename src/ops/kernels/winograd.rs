@@ -13,7 +13,7 @@ use super::Window2;
 use super::conv::{Added, row_pieces};
 use super::gemm::{BLOCK, Left, Right, Target, multiply_block, pieces, room, tiles};
 use super::lanes::{Lanes, WIDTH, with_lanes};
-use super::strip::{Images, Strip, Windows};
+use super::strip::Images;
 use super::tile::{ROWS, Real};
 
 /// Side of a tile of the output, and of the input that it looks at.
@@ -21,12 +21,9 @@ const OUT: usize = 4;
 const IN: usize = OUT + 2;
 
 /// Numbers of a transformed tile.
-const POINTS: usize = IN * IN;
+pub(super) const POINTS: usize = IN * IN;
 
 const PANEL: usize = f32::PANEL;
-
-/// Channels whose strip is copied at a time.
-const CHANNELS: usize = 32;
 
 /// Whether a convolution is computed this way: decided by sizes of one image and of the weight alone. Small
 /// images have too few tiles to pay for reading four times as many weights.
@@ -89,6 +86,7 @@ fn output<L: Lanes>(m: [L; IN]) -> [L; OUT] {
 /// The weights `[output, channel, 3, 3]` transformed: `[point, block of channels]`, each as
 /// [`pack_left`](super::gemm::pack_left) writes it.
 pub(super) fn transform_weights(weight: &[f32], channels: usize, outputs: usize) -> Vec<f32> {
+    // Zeros between the points as well.
     let mut out = vec![0.0; weights_len(channels, outputs)];
     let all: Vec<(usize, usize)> = tiles(outputs).collect();
     let point = apart(channels * outputs);
@@ -163,10 +161,9 @@ pub(super) struct Winograd<'a> {
 /// Memory of a task.
 #[derive(Default)]
 struct Work {
-    strip: Vec<f32>,
+    padded: Vec<f32>,
     tiles: Vec<f32>,
     products: Vec<f32>,
-    at: Vec<u32>,
 }
 
 /// Tiles of one row of an image: a number of them from a lane of a panel on.
@@ -193,20 +190,19 @@ impl Winograd<'_> {
 
     /// Computes it; every element of y is written.
     pub(super) fn run(&self, x: Images<'_, f32>, y: Target<f32>) {
-        let offset = |axis: usize, k: usize| k as isize - self.padding[axis].0 as isize;
-        let taps = (0..POINTS).map(|t| [offset(0, t / IN), offset(1, t % IN)]).collect();
-        let windows = Windows { taps, step: [OUT, OUT], lattice: self.lattice() };
+        let lattice = self.lattice();
+        let per_image = lattice[0] * lattice[1];
         let images = x.data.len() / (x.channels * x.size[0] * x.size[1]).max(1);
-        let all = images * windows.pixels();
-        let blocks: Vec<(usize, usize)> = self.blocks(images, windows.pixels(), x.channels, all);
+        let all = images * per_image;
+        let blocks: Vec<(usize, usize)> = self.blocks(images, per_image, x.channels, all);
         let pieces = rayon::current_num_threads().div_ceil(blocks.len().max(1));
         let rows = row_pieces(self.outputs, self.outputs.div_ceil(pieces).next_multiple_of(ROWS));
         let tasks: Vec<((usize, usize), (usize, usize))> =
             blocks.iter().flat_map(|b| rows.iter().map(|r| (*b, *r))).collect();
         tasks.par_iter().for_each_init(Work::default, |work, &(block, rows)| {
-            self.transform_tiles(&windows, x, block, work);
+            self.transform_tiles(x, block, work);
             self.multiply(x.channels, block.1, rows, work);
-            self.transform_products(&windows, block, rows, work, y);
+            self.transform_products(block, rows, work, y);
         });
     }
 
@@ -214,43 +210,28 @@ impl Winograd<'_> {
     fn blocks(&self, images: usize, tiles: usize, channels: usize, all: usize) -> Vec<(usize, usize)> {
         let most = self.task_tiles(channels, all);
         match tiles >= most {
-            true => (0..images)
-                .flat_map(|i| pieces(tiles, most).map(move |(t, n)| (i * tiles + t, n)))
-                .collect(),
+            true => {
+                (0..images).flat_map(|i| pieces(tiles, most).map(move |(t, n)| (i * tiles + t, n))).collect()
+            }
             false => pieces(images, most / tiles).map(|(i, n)| (i * tiles, n * tiles)).collect(),
         }
     }
 
     /// `Bᵀ d B` of tiles: for each point and block of channels, panels of B for the products.
-    fn transform_tiles(
-        &self,
-        windows: &Windows,
-        x: Images<'_, f32>,
-        (first, count): (usize, usize),
-        work: &mut Work,
-    ) {
-        let Work { strip: buffer, tiles, at, .. } = work;
+    fn transform_tiles(&self, x: Images<'_, f32>, (first, count): (usize, usize), work: &mut Work) {
+        let Work { padded, tiles, .. } = work;
         let columns = count.next_multiple_of(PANEL);
         let point = apart(x.channels * columns);
         let out = room(tiles, POINTS * point);
+        let view = View::new(self, (first, first + count));
         for (k0, k) in pieces(x.channels, BLOCK) {
-            for (c0, channels) in pieces(k, CHANNELS) {
-                let from = k0 + c0;
-                let strip = Strip::new(windows, (first, first + count), (from, from + channels));
-                // A vector of tiles may begin at the last one.
-                let data = strip.fill(x, buffer);
-                strip.vectors((first, first + count), 1, at);
-                for c in 0..channels {
-                    for (lane, width) in pieces(count, WIDTH) {
-                        let mut points = [[0.0; WIDTH]; POINTS];
-                        let at = &at[lane..lane + width];
-                        let offsets: [usize; POINTS] = std::array::from_fn(|t| strip.offset(c, t));
-                        transform_tile(data, &offsets, at, &mut points);
-                        let panel = k0 * columns + lane / PANEL * k * PANEL + (c0 + c) * PANEL + lane % PANEL;
-                        for (p, values) in points.iter().enumerate() {
-                            out[p * point + panel..][..WIDTH].copy_from_slice(values);
-                        }
-                    }
+            for c in 0..k {
+                let data = view.fill(x, k0 + c, padded);
+                for (lane, width) in pieces(count, WIDTH) {
+                    let at: [usize; WIDTH] =
+                        std::array::from_fn(|t| view.tile(first + lane + t.min(width - 1)));
+                    let panel = k0 * columns + lane / PANEL * k * PANEL + c * PANEL + lane % PANEL;
+                    transform_tile(data, view.row, &at, point, &mut out[panel..]);
                 }
             }
         }
@@ -278,13 +259,12 @@ impl Winograd<'_> {
     /// `Aᵀ m A` of the products, and what is added, into y.
     fn transform_products(
         &self,
-        windows: &Windows,
         (first, count): (usize, usize),
         (row, height): (usize, usize),
         work: &Work,
         y: Target<f32>,
     ) {
-        let [down, along] = windows.lattice;
+        let [down, along] = self.lattice();
         let columns = count.next_multiple_of(PANEL);
         let [h, w] = self.size;
         let mut rows = Vec::new();
@@ -299,8 +279,8 @@ impl Winograd<'_> {
                 rows.push(Row { lane: done, len, image, pixel: [i * OUT, j * OUT] });
                 done += len;
             }
+            let mut out = [[0.0; WIDTH * OUT]; OUT];
             for o in 0..height {
-                let mut out = [[0.0; WIDTH * OUT]; OUT];
                 let product = &work.products[o * columns + lane..];
                 transform_product(product, apart(height * columns), &mut out);
                 for row_of in &rows {
@@ -310,8 +290,10 @@ impl Winograd<'_> {
                         let channel = row + o;
                         let at = ((row_of.image * self.outputs + channel) * h + i + r) * w + j;
                         // SAFETY: this task's tiles and channels of y, which outlives it.
-                        let target = unsafe { y.from(at).slice(len) };
-                        target.copy_from_slice(&values[row_of.lane * OUT..][..len]);
+                        let target = unsafe {
+                            y.from(at).copy(&values[row_of.lane * OUT..][..len]);
+                            y.from(at).slice(len)
+                        };
                         self.added.add(channel, at, target);
                     }
                 }
@@ -320,29 +302,110 @@ impl Winograd<'_> {
     }
 }
 
-/// Transforms up to [`WIDTH`] tiles of a channel, whose elements lie at `offsets[element] + at[tile]`.
-#[inline]
-fn transform_tile(
-    data: &[f32],
-    offsets: &[usize; POINTS],
-    at: &[u32],
-    points: &mut [[f32; WIDTH]; POINTS],
-) {
-    let base = at[0] as usize;
-    let together = at.len() == WIDTH && at.iter().enumerate().all(|(i, a)| *a as usize == base + i);
-    let mut copy = [[0.0; WIDTH]; POINTS];
-    if !together {
-        for (copy, offset) in copy.iter_mut().zip(offsets) {
-            copy.iter_mut().zip(at).for_each(|(c, a)| *c = data[offset + *a as usize]);
+/// The part of one channel of some images that tiles look at, with its padding.
+struct View {
+    /// Elements of a row.
+    row: usize,
+    rows: usize,
+    images: (usize, usize),
+    first_row: usize,
+    lattice: [usize; 2],
+    padding: [usize; 2],
+}
+
+impl View {
+    fn new(of: &Winograd<'_>, (t0, t1): (usize, usize)) -> Self {
+        let lattice = of.lattice();
+        let tiles = lattice[0] * lattice[1];
+        let images = (t0 / tiles, t1.div_ceil(tiles));
+        let (first_row, last_row) = match images.1 - images.0 {
+            1 => (t0 % tiles / lattice[1], (t1 - 1) % tiles / lattice[1]),
+            _ => (0, lattice[0] - 1),
+        };
+        // Four tiles at a time are read in vectors: six elements more than the last of them needs.
+        let row = lattice[1] * OUT + WIDTH;
+        let rows = (last_row - first_row) * OUT + IN;
+        View { row, rows, images, first_row, lattice, padding: of.padding.map(|p| p.0) }
+    }
+
+    /// Where a tile begins.
+    fn tile(&self, t: usize) -> usize {
+        let tiles = self.lattice[0] * self.lattice[1];
+        let (image, t) = (t / tiles - self.images.0, t % tiles);
+        let (i, j) = (t / self.lattice[1] - self.first_row, t % self.lattice[1]);
+        (image * self.rows + i * OUT) * self.row + j * OUT
+    }
+
+    fn fill<'b>(&self, x: Images<'_, f32>, channel: usize, buffer: &'b mut Vec<f32>) -> &'b [f32] {
+        let out = room(buffer, (self.images.1 - self.images.0) * self.rows * self.row);
+        let [height, width] = x.size;
+        let left = self.padding[1].min(self.row);
+        let inside = width.min(self.row - left);
+        for (r, row) in out.chunks_exact_mut(self.row).enumerate() {
+            let image = self.images.0 + r / self.rows;
+            let y = (self.first_row * OUT + r % self.rows).wrapping_sub(self.padding[0]);
+            if y >= height {
+                row.fill(0.0);
+                continue;
+            }
+            let source = &x.data[((image * x.channels + channel) * height + y) * width..][..inside];
+            row[..left].fill(0.0);
+            row[left..left + inside].copy_from_slice(source);
+            row[left + inside..].fill(0.0);
         }
+        out
+    }
+}
+
+/// Transforms [`WIDTH`] tiles, which begin at these places of rows of `step` elements, to points that lie
+/// `point` apart.
+fn transform_tile(data: &[f32], step: usize, at: &[usize; WIDTH], point: usize, out: &mut [f32]) {
+    const HALF: usize = WIDTH / 2;
+    let beside = |half: &[usize]| (0..HALF).all(|t| half[t] == half[0] + t * OUT);
+    if !(beside(&at[..HALF]) && beside(&at[HALF..])) {
+        return transform_scattered(data, step, at, point, out);
+    }
+    with_lanes!(L => {
+        // Down the columns of each four tiles; 18 of 24 columns are theirs.
+        let mut down = [[[0.0; 3 * WIDTH]; 2]; IN];
+        for half in 0..2 {
+            for v in 0..3 {
+                let from = &data[at[half * HALF] + v * WIDTH..];
+                let mut column = [L::splat(0.0); IN];
+                for i in 0..IN {
+                    column[i] = L::load(&from[i * step..]);
+                }
+                let column = input(column);
+                for i in 0..IN {
+                    column[i].store(&mut down[i][half][v * WIDTH..]);
+                }
+            }
+        }
+        for i in 0..IN {
+            let [a, b] = &down[i];
+            let [d0, d1, d2, d3] = L::apart([&a[..], &b[..]]);
+            let [d4, d5, ..] = L::apart([&a[OUT..], &b[OUT..]]);
+            let row = input([d0, d1, d2, d3, d4, d5]);
+            for j in 0..IN {
+                row[j].store(&mut out[(i * IN + j) * point..]);
+            }
+        }
+    });
+}
+
+/// The same of tiles that do not lie in rows of four.
+fn transform_scattered(data: &[f32], step: usize, at: &[usize; WIDTH], point: usize, out: &mut [f32]) {
+    let mut copy = [[0.0; WIDTH]; POINTS];
+    for (p, copy) in copy.iter_mut().enumerate() {
+        let offset = p / IN * step + p % IN;
+        copy.iter_mut().zip(at).for_each(|(c, a)| *c = data[offset + a]);
     }
     with_lanes!(L => {
         let mut down = [[L::splat(0.0); IN]; IN];
         for j in 0..IN {
             let mut column = [L::splat(0.0); IN];
             for i in 0..IN {
-                let t = i * IN + j;
-                column[i] = if together { L::load(&data[offsets[t] + base..]) } else { L::load(&copy[t]) };
+                column[i] = L::load(&copy[i * IN + j]);
             }
             let column = input(column);
             for i in 0..IN {
@@ -352,16 +415,14 @@ fn transform_tile(
         for i in 0..IN {
             let row = input(down[i]);
             for j in 0..IN {
-                row[j].store(&mut points[i * IN + j]);
+                row[j].store(&mut out[(i * IN + j) * point..]);
             }
         }
     });
 }
 
 /// Transforms [`WIDTH`] products, whose points lie `step` apart, to rows of pixels.
-#[inline]
 fn transform_product(product: &[f32], step: usize, out: &mut [[f32; WIDTH * OUT]; OUT]) {
-    let mut pixels = [[[0.0; WIDTH]; OUT]; OUT];
     with_lanes!(L => {
         let mut down = [[L::splat(0.0); IN]; OUT];
         for j in 0..IN {
@@ -375,15 +436,7 @@ fn transform_product(product: &[f32], step: usize, out: &mut [[f32; WIDTH * OUT]
             }
         }
         for i in 0..OUT {
-            let row = output(down[i]);
-            for j in 0..OUT {
-                row[j].store(&mut pixels[i][j]);
-            }
-        }
-        for (out, pixels) in out.iter_mut().zip(&pixels) {
-            for (t, out) in out.chunks_exact_mut(OUT).enumerate() {
-                out.copy_from_slice(&[pixels[0][t], pixels[1][t], pixels[2][t], pixels[3][t]]);
-            }
+            L::woven(output(down[i]), &mut out[i]);
         }
     });
 }
