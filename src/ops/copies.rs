@@ -132,10 +132,7 @@ fn runs<T: Copy>(data: &[T], walk: &Walk<1>, first: usize, out: &mut [MaybeUnini
         let to = &mut out[range];
         match step {
             1 => {
-                let from = &data[i..i + to.len()];
-                to.iter_mut().zip(from).for_each(|(o, x)| {
-                    o.write(*x);
-                });
+                to.write_copy_of_slice(&data[i..i + to.len()]);
             }
             0 => to.fill(MaybeUninit::new(data[i])),
             _ => to.iter_mut().enumerate().for_each(|(j, o)| {

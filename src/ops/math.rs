@@ -16,6 +16,8 @@ pub trait Real: Copy {
     fn log_(self) -> Self;
     /// `log(1 + x)`.
     fn log1p_(self) -> Self;
+    /// `log(1 + x)` of a number in [0, 1], or of what is not a number.
+    fn log1p_of_exp_(self) -> Self;
     /// `exp(x) - 1`.
     fn expm1_(self) -> Self;
     /// To that power.
@@ -76,6 +78,10 @@ impl Real for f64 {
         self.ln_1p()
     }
     #[inline(always)]
+    fn log1p_of_exp_(self) -> f64 {
+        self.ln_1p()
+    }
+    #[inline(always)]
     fn expm1_(self) -> f64 {
         self.exp_m1()
     }
@@ -95,6 +101,10 @@ impl Real for f32 {
     #[inline(always)]
     fn log1p_(self) -> f32 {
         powers::log1p(self)
+    }
+    #[inline(always)]
+    fn log1p_of_exp_(self) -> f32 {
+        powers::log1p_of_exp(self)
     }
     #[inline(always)]
     fn expm1_(self) -> f32 {
@@ -286,7 +296,7 @@ macro_rules! functions {
             /// `log(1 + exp(x))` without overflow.
             #[inline(always)]
             pub fn softplus(x: T) -> T {
-                relu(x) + (-x.abs()).exp_().log1p_()
+                relu(x) + (-x.abs()).exp_().log1p_of_exp_()
             }
             /// -1, 0 or 1; not a number stays what it is.
             #[inline(always)]

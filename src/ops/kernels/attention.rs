@@ -15,7 +15,7 @@ use crate::ops::cpu::vectorised;
 use crate::shape::Type;
 
 /// Keys of a block.
-pub(super) const KEYS: usize = 64;
+pub(super) const KEYS: usize = 96;
 
 /// A batch of matrices whose rows lie in order: strides of the leading axes and of rows.
 pub(super) struct Rows {
@@ -141,27 +141,35 @@ impl<T: Element> Running<T> {
     #[inline(always)]
     pub(super) fn block(&mut self, scores: &mut [T]) -> &[T] {
         let lanes = T::PANEL;
-        let (largest, sum) = (&mut self.largest[..lanes], &mut self.sum[..lanes]);
-        let factor = &mut self.factor[..lanes];
-        factor.copy_from_slice(largest);
+        // Of a fixed size, so that they become registers.
+        let mut largest = [T::zero(); LANES];
+        largest[..lanes].copy_from_slice(&self.largest[..lanes]);
         for line in scores.chunks_exact(lanes) {
-            largest.iter_mut().zip(line).for_each(|(m, s)| *m = if *s > *m { *s } else { *m });
-        }
-        factor.iter_mut().zip(&*largest).for_each(|(f, m)| *f = (*f - *m).exp_());
-        sum.iter_mut().zip(&*factor).for_each(|(s, f)| *s *= *f);
-        for line in scores.chunks_exact_mut(lanes) {
-            line.iter_mut().zip(&*largest).for_each(|(s, m)| *s = (*s - *m).exp_());
+            for i in 0..lanes {
+                largest[i] = if line[i] > largest[i] { line[i] } else { largest[i] };
+            }
         }
         // A sum of its own for each block: sums of long rows stay accurate.
-        let mut total = [T::zero(); 64];
-        let total = &mut total[..lanes];
-        for line in scores.chunks_exact(lanes) {
-            total.iter_mut().zip(line).for_each(|(t, s)| *t += *s);
+        let mut total = [T::zero(); LANES];
+        for line in scores.chunks_exact_mut(lanes) {
+            for i in 0..lanes {
+                line[i] = (line[i] - largest[i]).exp_();
+            }
+            for i in 0..lanes {
+                total[i] += line[i];
+            }
         }
-        sum.iter_mut().zip(total).for_each(|(s, t)| *s += *t);
-        factor
+        for i in 0..lanes {
+            self.factor[i] = (self.largest[i] - largest[i]).exp_();
+            self.sum[i] = self.sum[i] * self.factor[i] + total[i];
+            self.largest[i] = largest[i];
+        }
+        &self.factor[..lanes]
     }
 }
+
+/// At least the elements of a panel.
+const LANES: usize = 32;
 
 /// Blocks of keys: (first, count).
 pub(super) fn blocks(m: usize) -> impl Iterator<Item = (usize, usize)> {

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::cpu::{Element, Kernel};
+use super::cpu::{Element, Kernel, written};
 use crate::ops::cpu::{vectorised, zeroed};
 use crate::ops::normalize::{Normalize, Over};
 
@@ -94,17 +94,15 @@ impl Norm {
                 #[inline(always)]
                 || {
                     let (mean, scale) = self.statistics(x);
-                    let out = zeroed(out);
                     if self.rows() {
-                        self.row(x, out, (T::narrow(mean), T::narrow(scale)), weight, bias);
+                        self.row(x, zeroed(out), (T::narrow(mean), T::narrow(scale)), weight, bias);
                         return;
                     }
-                    for (c, (x, out)) in
-                        x.chunks_exact(self.inner).zip(out.chunks_exact_mut(self.inner)).enumerate()
-                    {
+                    let channels = x.chunks_exact(self.inner).zip(out.chunks_exact_mut(self.inner));
+                    for (c, (x, out)) in channels.enumerate() {
                         let a = T::narrow(weight.map_or(scale, |w| scale * w[c].wide()));
                         let b = bias.map_or(T::zero(), |b| b[c]);
-                        self.affine(x, out, T::narrow(mean), a, b);
+                        self.affine(x, zeroed(out), T::narrow(mean), a, b);
                     }
                 },
             );
@@ -150,7 +148,7 @@ impl Norm {
         }
     }
 
-    fn gradients<T: Element>(&self, inputs: &[&[T]], out: &mut [T]) {
+    fn gradients<T: Element>(&self, inputs: &[&[T]], out: &mut [MaybeUninit<T>]) {
         let (inputs, grad) = inputs.split_at(1 + self.op.weights());
         let (dx, dw) = out.split_at_mut(self.sets * self.len());
         let sums = match self.rows() {
@@ -158,7 +156,7 @@ impl Norm {
             false => self.group_gradients(inputs, grad[0], dx),
         };
         let channels = self.channels * self.cycle;
-        for (i, out) in dw.chunks_mut(channels).enumerate() {
+        for (i, out) in zeroed(dw).chunks_mut(channels).enumerate() {
             let mut total = vec![0.0; channels];
             for part in sums.chunks_exact(2 * channels) {
                 total.iter_mut().zip(&part[i * channels..]).for_each(|(t, s)| *t += *s);
@@ -168,10 +166,16 @@ impl Norm {
     }
 
     /// Gives, for each sample, what it adds to the weight's gradient, then to the bias's.
-    fn group_gradients<T: Element>(&self, inputs: &[&[T]], grad: &[T], dx: &mut [T]) -> Vec<f64> {
+    fn group_gradients<T: Element>(
+        &self,
+        inputs: &[&[T]],
+        grad: &[T],
+        dx: &mut [MaybeUninit<T>],
+    ) -> Vec<f64> {
         let (len, inner) = (self.len(), self.inner);
         let mut sums = vec![[0.0; 2]; self.sets * self.channels];
-        let each = |(set, (dx, sums)): (usize, (&mut [T], &mut [[f64; 2]]))| {
+        let each = |(set, (dx, sums)): (usize, (&mut [MaybeUninit<T>], &mut [[f64; 2]]))| {
+            let dx = zeroed(dx);
             let (x, g) = (&inputs[0][set * len..][..len], &grad[set * len..][..len]);
             let (weight, bias) = self.weights(set, inputs);
             vectorised(
@@ -237,54 +241,99 @@ impl Norm {
     }
 
     /// Gives, for each block of rows, what it adds to the weight's gradient, then to the bias's.
-    fn row_gradients<T: Element>(&self, inputs: &[&[T]], grad: &[T], dx: &mut [T]) -> Vec<f64> {
+    fn row_gradients<T: Element>(&self, inputs: &[&[T]], grad: &[T], dx: &mut [MaybeUninit<T>]) -> Vec<f64> {
         let len = self.len();
         let rows = row_block(self.sets);
         let mut sums = vec![0.0; self.sets.div_ceil(rows) * 2 * len];
-        let (weight, bias) = self.weights(0, inputs);
-        let each = |(block, (dx, sums)): (usize, (&mut [T], &mut [f64]))| {
-            let (dw, db) = sums.split_at_mut(len);
-            vectorised(
-                #[inline(always)]
-                || {
-                    // The gradient in front of the scale, and behind it.
-                    let (mut behind, mut before) = (vec![T::zero(); len], vec![T::zero(); len]);
-                    for (i, dx) in dx.chunks_exact_mut(len).enumerate() {
-                        let at = (block * rows + i) * len;
-                        let (x, g) = (&inputs[0][at..][..len], &grad[at..][..len]);
-                        let (mean, scale) = self.statistics(x);
-                        let (centre, a) = (T::narrow(mean), T::narrow(scale));
-                        behind.copy_from_slice(g);
-                        if self.op.silu {
-                            let plain = Norm { op: Normalize { silu: false, ..self.op }, ..*self };
-                            plain.row(x, dx, (centre, a), weight, bias);
-                            behind.iter_mut().zip(&*dx).for_each(|(b, v)| *b *= v.silu_slope_());
-                        }
-                        match weight {
-                            Some(w) => {
-                                before.iter_mut().zip(&behind).zip(w).for_each(|((o, b), w)| *o = *b * *w)
-                            }
-                            None => before.copy_from_slice(&behind),
-                        }
-                        let [flat, along] = products(&before, x, mean);
-                        let n = len as f64;
-                        let flat = if self.op.centred { flat * scale / n } else { 0.0 };
-                        let (q, r) = (T::narrow(flat), T::narrow(along * scale * scale * scale / n));
-                        for ((d, x), g) in dx.iter_mut().zip(x).zip(&before) {
-                            *d = *g * a - q - (*x - centre) * r;
-                        }
-                        if weight.is_some() {
-                            for (((w, b), x), g) in dw.iter_mut().zip(&mut *db).zip(x).zip(&behind) {
-                                *w += (*g * ((*x - centre) * a)).wide();
-                                *b += g.wide();
-                            }
-                        }
-                    }
-                },
-            );
+        let weight = self.weights(0, inputs).0;
+        let each = |(block, (dx, sums)): (usize, (&mut [MaybeUninit<T>], &mut [f64]))| {
+            let mut scratch = RowScratch::new(len);
+            let lines = dx.chunks_exact_mut(len).enumerate();
+            for (i, dx) in lines {
+                let at = (block * rows + i) * len;
+                let (x, g) = (&inputs[0][at..][..len], &grad[at..][..len]);
+                vectorised(
+                    #[inline(always)]
+                    || self.row_gradient(inputs, x, g, zeroed(dx), &mut scratch),
+                );
+                if weight.is_some() && (i + 1) % FEW == 0 {
+                    scratch.flush(sums);
+                }
+            }
+            scratch.flush(sums);
         };
         dx.par_chunks_mut(rows * len).zip(sums.par_chunks_mut(2 * len)).enumerate().for_each(each);
         sums
+    }
+
+    #[inline(always)]
+    fn row_gradient<T: Element>(
+        &self,
+        inputs: &[&[T]],
+        x: &[T],
+        g: &[T],
+        dx: &mut [T],
+        scratch: &mut RowScratch<T>,
+    ) {
+        let (weight, bias) = self.weights(0, inputs);
+        let (mean, scale) = self.statistics(x);
+        let (centre, a) = (T::narrow(mean), T::narrow(scale));
+        let RowScratch { behind, before, weights, biases } = scratch;
+        // The gradient behind scale and shift, then in front of them.
+        let mut g = g;
+        if self.op.silu {
+            let plain = Norm { op: Normalize { silu: false, ..self.op }, ..*self };
+            plain.row(x, dx, (centre, a), weight, bias);
+            for ((b, v), g) in behind.iter_mut().zip(&*dx).zip(g) {
+                *b = *g * v.silu_slope_();
+            }
+            g = behind;
+        }
+        let mut h = g;
+        if let Some(w) = weight {
+            before.iter_mut().zip(g).zip(w).for_each(|((o, g), w)| *o = *g * *w);
+            h = before;
+        }
+        let [flat, along] = products(h, x, mean);
+        let n = x.len() as f64;
+        let flat = if self.op.centred { flat * scale / n } else { 0.0 };
+        let (q, r) = (T::narrow(flat), T::narrow(along * scale * scale * scale / n));
+        for ((d, x), h) in dx.iter_mut().zip(x).zip(h) {
+            *d = *h * a - q - (*x - centre) * r;
+        }
+        if weight.is_some() {
+            for ((w, x), g) in weights.iter_mut().zip(x).zip(g) {
+                *w += *g * ((*x - centre) * a);
+            }
+            biases.iter_mut().zip(g).for_each(|(b, g)| *b += *g);
+        }
+    }
+}
+
+/// Rows whose share of a weight's gradient is summed before it is added in f64.
+const FEW: usize = 16;
+
+/// What the gradients of rows use again and again.
+struct RowScratch<T> {
+    behind: Vec<T>,
+    before: Vec<T>,
+    weights: Vec<T>,
+    biases: Vec<T>,
+}
+
+impl<T: Element> RowScratch<T> {
+    fn new(len: usize) -> Self {
+        let zeros = || vec![T::zero(); len];
+        RowScratch { behind: zeros(), before: zeros(), weights: zeros(), biases: zeros() }
+    }
+
+    /// Adds the shares of a few rows to the sums.
+    fn flush(&mut self, sums: &mut [f64]) {
+        let both = self.weights.iter_mut().chain(&mut self.biases);
+        for (sum, part) in sums.iter_mut().zip(both) {
+            *sum += part.wide();
+            *part = T::zero();
+        }
     }
 }
 
@@ -295,19 +344,14 @@ fn row_block(rows: usize) -> usize {
 
 impl Kernel for Norm {
     fn run<T: Element>(&self, inputs: &[&[T]], out: &mut [T]) {
-        if self.sets * self.len() == 0 {
-            out.fill(T::zero());
-        } else if self.gradients {
-            self.gradients(inputs, out);
-        } else {
-            // SAFETY: the same memory as elements that may be anything; `values` writes them all.
-            self.values(inputs, unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<T>]) });
-        }
+        self.run_fresh(inputs, written(out));
     }
 
     fn run_fresh<T: Element>(&self, inputs: &[&[T]], out: &mut [MaybeUninit<T>]) {
-        if self.gradients || self.sets * self.len() == 0 {
-            self.run(inputs, zeroed(out));
+        if self.sets * self.len() == 0 {
+            zeroed(out);
+        } else if self.gradients {
+            self.gradients(inputs, out);
         } else {
             self.values(inputs, out);
         }
@@ -324,44 +368,57 @@ pub(super) fn scratch_bytes(op: &Normalize, dims: &[usize]) -> f64 {
     copies * 16.0 * (parts * norm.channels * norm.cycle) as f64
 }
 
-/// `Σ (x - shift)` and `Σ (x - shift)²` in sixteen lanes.
+/// `Σ (x - shift)` and `Σ (x - shift)²` in interleaved lanes.
 #[inline(always)]
 fn moments<T: Element>(x: &[T], shift: f64) -> (f64, f64) {
-    const LANES: usize = 16;
+    const LANES: usize = 32;
     let (mut sum, mut square) = ([0.0; LANES], [0.0; LANES]);
-    let mut blocks = x.chunks_exact(LANES);
-    for block in &mut blocks {
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    for block in blocks {
         for i in 0..LANES {
             let v = block[i].wide() - shift;
             sum[i] += v;
             square[i] += v * v;
         }
     }
-    for (i, x) in blocks.remainder().iter().enumerate() {
+    for (i, x) in rest.iter().enumerate() {
         let v = x.wide() - shift;
         sum[i] += v;
         square[i] += v * v;
     }
-    (sum.iter().sum(), square.iter().sum())
+    (halved(sum), halved(square))
 }
 
-/// `Σ g` and `Σ g (x - mean)` in sixteen lanes.
+/// `Σ g` and `Σ g (x - mean)` in interleaved lanes.
 #[inline(always)]
 fn products<T: Element>(g: &[T], x: &[T], mean: f64) -> [f64; 2] {
-    const LANES: usize = 16;
+    const LANES: usize = 32;
     let (mut sum, mut product) = ([0.0; LANES], [0.0; LANES]);
-    let (mut gs, mut xs) = (g.chunks_exact(LANES), x.chunks_exact(LANES));
-    for (g, x) in (&mut gs).zip(&mut xs) {
+    let ((gs, g_rest), (xs, x_rest)) = (g.as_chunks::<LANES>(), x.as_chunks::<LANES>());
+    for (g, x) in gs.iter().zip(xs) {
         for i in 0..LANES {
             let v = g[i].wide();
             sum[i] += v;
             product[i] += v * (x[i].wide() - mean);
         }
     }
-    for (i, (g, x)) in gs.remainder().iter().zip(xs.remainder()).enumerate() {
+    for (i, (g, x)) in g_rest.iter().zip(x_rest).enumerate() {
         let v = g.wide();
         sum[i] += v;
         product[i] += v * (x.wide() - mean);
     }
-    [sum.iter().sum(), product.iter().sum()]
+    [halved(sum), halved(product)]
+}
+
+/// The sum of lanes, half of them to the other half until one is left.
+#[inline(always)]
+fn halved<const N: usize>(mut lanes: [f64; N]) -> f64 {
+    let mut n = N;
+    while n > 1 {
+        n /= 2;
+        for i in 0..n {
+            lanes[i] += lanes[i + n];
+        }
+    }
+    lanes[0]
 }

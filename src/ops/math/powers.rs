@@ -1,17 +1,34 @@
 //! Logarithms and powers of single precision without branches: conditions are joined by `|` and `&`, so that
 //! none of what they choose from is computed in a branch, and loops over them become vector instructions.
 
-/// Cephes `logf`: a polynomial of degree 9 over [√½, √2). Subnormals are scaled first.
+/// The natural logarithm. Subnormals are scaled first.
 #[inline(always)]
 pub fn log(x: f32) -> f32 {
     const SCALE: f32 = 33_554_432.0; // 2²⁵
     let small = x < f32::MIN_POSITIVE;
     let scaled = if small { x * SCALE } else { x };
-    let bits = scaled.to_bits() as i32;
+    let y = log_of_normal(scaled, if small { 25.0 } else { 0.0 });
+    // Infinity and what is not a number stay; nothing below 0 has a logarithm.
+    let y = if x < f32::INFINITY { y } else { x };
+    let y = if x == 0.0 { f32::NEG_INFINITY } else { y };
+    if x < 0.0 { f32::NAN } else { y }
+}
+
+/// `log(1 + exp(-|x|))`, given that exponential: without the exceptions of [`log1p`].
+#[inline(always)]
+pub fn log1p_of_exp(e: f32) -> f32 {
+    let u = 1.0 + e;
+    log_of_normal(u, 0.0) + (e - (u - 1.0)) / u
+}
+
+/// Cephes `logf` of a positive normal number over 2ᵏ: a polynomial of degree 9 over [√½, √2).
+#[inline(always)]
+fn log_of_normal(x: f32, k: f32) -> f32 {
+    let bits = x.to_bits() as i32;
     // The exponent by which the mantissa lies in [√½, √2).
     let exponent = bits.wrapping_sub(0x3f35_04f3) >> 23;
     let f = f32::from_bits(bits.wrapping_sub(exponent << 23) as u32) - 1.0;
-    let e = exponent as f32 - if small { 25.0 } else { 0.0 };
+    let e = exponent as f32 - k;
     let z = f * f;
     let p = 7.037_683_6e-2_f32;
     let p = p * f + -1.151_461e-1;
@@ -23,11 +40,7 @@ pub fn log(x: f32) -> f32 {
     let p = p * f + -2.499_999_4e-1;
     let p = p * f + 3.333_333e-1;
     let y = p * f * z + e * -2.121_944_4e-4 - 0.5 * z;
-    let y = f + y + e * 0.693_359_4;
-    // Infinity and what is not a number stay; nothing below 0 has a logarithm.
-    let y = if x < f32::INFINITY { y } else { x };
-    let y = if x == 0.0 { f32::NEG_INFINITY } else { y };
-    if x < 0.0 { f32::NAN } else { y }
+    f + y + e * 0.693_359_4
 }
 
 /// `log(1 + x)`: the logarithm of the rounded sum, and to first order what rounding took from it.

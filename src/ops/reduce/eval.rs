@@ -186,19 +186,28 @@ fn pass<T: Copy + Sync, A: Copy + Send + Sync>(
     out
 }
 
-/// One row, in sixteen interleaved lanes.
+/// One row, in interleaved lanes, of which at last half are merged with the other half until one is left.
 #[inline(always)]
 fn row<T: Copy, A: Copy>(x: &[T], init: A, lift: impl Fn(T) -> A, merge: impl Fn(A, A) -> A) -> A {
-    let mut lanes = [init; 16];
-    let blocks = x.chunks_exact(16);
-    let rest = blocks.remainder();
+    const LANES: usize = 32;
+    let mut lanes = [init; LANES];
+    let (blocks, rest) = x.as_chunks::<LANES>();
     for block in blocks {
-        for (lane, v) in lanes.iter_mut().zip(block) {
-            *lane = merge(*lane, lift(*v));
+        for i in 0..LANES {
+            lanes[i] = merge(lanes[i], lift(block[i]));
         }
     }
-    let total = lanes.into_iter().fold(init, &merge);
-    rest.iter().fold(total, |a, v| merge(a, lift(*v)))
+    for (lane, v) in lanes.iter_mut().zip(rest) {
+        *lane = merge(*lane, lift(*v));
+    }
+    let mut n = LANES;
+    while n > 1 {
+        n /= 2;
+        for i in 0..n {
+            lanes[i] = merge(lanes[i], lanes[i + n]);
+        }
+    }
+    lanes[0]
 }
 
 /// By candle's operations, which CUDA has kernels for.

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use candle_core::{D, DType, Result, Tensor, WithDType};
 use rayon::prelude::*;
 
-use crate::ops::cpu::{self, CHUNK, fresh, tensor, vectorised, widen, with_contiguous, zeroed};
+use crate::ops::cpu::{self, CHUNK, fresh, tensor, vectorised, widen, with_contiguous};
 use crate::ops::math::{Real, double, single};
 use crate::ops::{EvalContext, copies};
 
@@ -64,26 +64,59 @@ impl Row for f64 {
     }
 }
 
-/// Folds a row in sixteen interleaved lanes, an order that depends on its length alone.
+/// Interleaved lanes of a row: an order of folding that depends on its length alone.
+const LANES: usize = 32;
+
+/// Elements whose exponentials are held at one time; a whole number of lanes.
+const PIECE: usize = 512;
+
+/// Merges half of the lanes with the other half until one is left.
 #[inline(always)]
-fn lanes<T: Copy, A: Copy>(x: &[T], init: A, step: impl Fn(A, T) -> A, merge: impl Fn(A, A) -> A) -> A {
-    let mut lanes = [init; 16];
-    let blocks = x.chunks_exact(16);
-    let rest = blocks.remainder();
-    for block in blocks {
-        for (lane, v) in lanes.iter_mut().zip(block) {
-            *lane = step(*lane, *v);
+fn halved<A: Copy>(mut lanes: [A; LANES], merge: impl Fn(A, A) -> A) -> A {
+    let mut n = LANES;
+    while n > 1 {
+        n /= 2;
+        for i in 0..n {
+            lanes[i] = merge(lanes[i], lanes[i + n]);
         }
     }
-    let total = lanes.into_iter().fold(init, merge);
-    rest.iter().fold(total, |a, v| step(a, *v))
+    lanes[0]
 }
 
 /// The shift of a row: its largest element, or 0 where that is infinite (∞ - ∞ is not a number).
 #[inline(always)]
 fn shift_of<T: Row>(x: &[T]) -> T {
-    let largest = lanes(x, T::LOWEST, T::larger, T::larger);
+    let mut lanes = [T::LOWEST; LANES];
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    for block in blocks {
+        for i in 0..LANES {
+            lanes[i] = T::larger(lanes[i], block[i]);
+        }
+    }
+    for (lane, v) in lanes.iter_mut().zip(rest) {
+        *lane = T::larger(*lane, *v);
+    }
+    let largest = halved(lanes, T::larger);
     if largest == T::LOWEST { T::zero() } else { largest }
+}
+
+/// The exponentials of a piece, filled up with zeros to whole lanes, and their sums added to the lanes.
+#[inline(always)]
+fn exponentials<T: Row>(x: &[T], shift: T, scratch: &mut [T], sums: &mut [f64; LANES]) {
+    let whole = x.len().next_multiple_of(LANES);
+    let piece = &mut scratch[..whole];
+    piece[x.len()..].fill(T::LOWEST);
+    piece[..x.len()].copy_from_slice(x);
+    for v in piece.iter_mut() {
+        *v = (*v - shift).exp_();
+    }
+    let mut lanes = *sums;
+    for block in piece.as_chunks::<LANES>().0 {
+        for i in 0..LANES {
+            lanes[i] += block[i].wide();
+        }
+    }
+    *sums = lanes;
 }
 
 fn on_cpu<T: Row>(x: &Tensor, kind: Kind) -> Result<Tensor> {
@@ -97,44 +130,49 @@ fn on_cpu<T: Row>(x: &Tensor, kind: Kind) -> Result<Tensor> {
         if out.is_empty() {
             return;
         }
-        out.par_chunks_mut(each).enumerate().with_min_len(least).for_each(|(i, out)| {
+        let scratch = || vec![T::zero(); PIECE];
+        let rows = out.par_chunks_mut(each).enumerate().with_min_len(least);
+        rows.for_each_init(scratch, |scratch, (i, out)| {
             let x = &data[i * len..(i + 1) * len];
             vectorised(
                 #[inline(always)]
-                || row(x, zeroed(out), kind),
+                || row(x, out, kind, scratch),
             );
         });
     };
-    // SAFETY: the rows cover the output, and each is set to zero at first.
+    // SAFETY: the rows cover the output, and each is written to its end.
     let out = with_contiguous::<T, _>(x, |data| Ok(unsafe { fresh(count * each, |out| fill(data, out)) }))?;
     tensor(out, if kind == Kind::LogSumExp { lead } else { x.dims() })
 }
 
+/// One row; every element of `out` is written.
 #[inline(always)]
-fn row<T: Row>(x: &[T], out: &mut [T], kind: Kind) {
+fn row<T: Row>(x: &[T], out: &mut [MaybeUninit<T>], kind: Kind, scratch: &mut [T]) {
     let shift = shift_of(x);
-    match kind {
-        Kind::Softmax => {
-            for (o, v) in out.iter_mut().zip(x) {
-                *o = (*v - shift).exp_();
-            }
-            let total = T::narrow(lanes(out, 0.0, |a: f64, v: T| a + v.wide(), |a, b| a + b));
-            for o in out {
-                *o /= total;
-            }
+    let mut sums = [0.0; LANES];
+    if kind == Kind::Softmax {
+        for (x, out) in x.chunks(PIECE).zip(out.chunks_mut(PIECE)) {
+            exponentials(x, shift, scratch, &mut sums);
+            out.write_copy_of_slice(&scratch[..x.len()]);
         }
-        Kind::LogSoftmax | Kind::LogSumExp => {
-            let total = lanes(x, 0.0, |a: f64, v: T| a + (v - shift).exp_().wide(), |a, b| a + b);
-            let log = total.ln();
-            if kind == Kind::LogSumExp {
-                out[0] = T::narrow(shift.wide() + log);
-                return;
-            }
-            let log = T::narrow(log);
-            for (o, v) in out.iter_mut().zip(x) {
-                *o = (*v - shift) - log;
-            }
+        let share = T::narrow(1.0 / halved(sums, |a, b| a + b));
+        for o in out {
+            // SAFETY: written in the loop above, whose pieces cover the row.
+            *o = MaybeUninit::new(unsafe { o.assume_init() } * share);
         }
+        return;
+    }
+    for x in x.chunks(PIECE) {
+        exponentials(x, shift, scratch, &mut sums);
+    }
+    let log = halved(sums, |a, b| a + b).ln();
+    if kind == Kind::LogSumExp {
+        out[0].write(T::narrow(shift.wide() + log));
+        return;
+    }
+    let log = T::narrow(log);
+    for (o, v) in out.iter_mut().zip(x) {
+        o.write((*v - shift) - log);
     }
 }
 
