@@ -41,7 +41,9 @@ def network(config):
 
 
 def forward(batch, dtype=torch.float32):
-    net = network(CIFAR).eval().to(dtype)
+    net = network(CIFAR).eval()
+    if dtype != torch.float32:
+        net = net.to(dtype)
     x, t = torch.randn(batch, 3, 32, 32, dtype=dtype), torch.full((batch,), 500)
     return lambda: net(x, t).sample
 

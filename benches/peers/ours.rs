@@ -92,6 +92,8 @@ impl Ready {
         let shapes: BTreeMap<String, Vec<usize>> =
             inputs.iter().map(|(n, t)| (n.clone(), t.dims().to_vec())).collect();
         let executor = Executor::new(&graph, &shapes, &Device::Cpu).unwrap_or_else(|e| panic!("{e:?}"));
+        // Weights that no update changes are transformed once, as a layer of the peer prepares them once.
+        let executor = if batch.is_none() { executor.keeping_weights() } else { executor };
         let flops = executor.plan().summary.flops;
         let mut ready = Ready { executor, store, inputs, trains: batch.is_some(), step: 0, flops };
         // A first run pays for what later ones find ready, as in the peer.

@@ -36,7 +36,7 @@ const TURNS: usize = 20_000_000;
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2() -> f64 {
     use std::arch::x86_64::*;
-    let (a, b) = (_mm256_set1_ps(0.999_999), _mm256_set1_ps(1e-6));
+    let (a, b) = std::hint::black_box((_mm256_set1_ps(0.999_999), _mm256_set1_ps(1e-6)));
     let mut sums = [_mm256_set1_ps(1.0); CHAINS];
     let begun = Instant::now();
     for _ in 0..TURNS {
@@ -53,7 +53,7 @@ unsafe fn avx2() -> f64 {
 #[target_feature(enable = "avx512f")]
 unsafe fn avx512() -> f64 {
     use std::arch::x86_64::*;
-    let (a, b) = (_mm512_set1_ps(0.999_999), _mm512_set1_ps(1e-6));
+    let (a, b) = std::hint::black_box((_mm512_set1_ps(0.999_999), _mm512_set1_ps(1e-6)));
     let mut sums = [_mm512_set1_ps(1.0); CHAINS];
     let begun = Instant::now();
     for _ in 0..TURNS {
