@@ -82,7 +82,7 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
             train.push((name.to_string(), StaticValue::Int(i64::try_from(v).unwrap_or(i64::MAX))));
         }
     }
-    let passes = match args.options.passes() {
+    let passes = match start.options.passes() {
         Ok(passes) => passes,
         Err(d) => return report::fail(d, Outcome::Wrong),
     };
@@ -161,7 +161,6 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
         seed: start.seed,
         start: batches_done,
         workers: 1,
-        read: crate::media::ReadOptions::default(),
     };
     // A new run makes its folder only when its data can be read.
     let mut batches = None;
@@ -227,6 +226,7 @@ fn origin(start: &Start, sources: &SourceMap) -> Origin {
         stdlib: shown(&start.options.stdlib),
         roots: start.options.roots.iter().map(|p| p.display().to_string()).collect(),
         weights: shown(&start.weights),
+        no_opt: start.options.no_opt.clone(),
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Origin {
     /// `--weights`: what the run began with.
     #[serde(default)]
     pub weights: Option<String>,
+    /// `--no-opt`: passes that were off, which change the last bits of a run.
+    #[serde(default)]
+    pub no_opt: Vec<String>,
 }
 
 /// The contents of `run.ron`.

@@ -68,6 +68,7 @@ impl Start {
             stdlib: path(&origin.stdlib),
             roots: origin.roots.iter().map(PathBuf::from).collect(),
             data: path(&origin.data),
+            no_opt: origin.no_opt.clone(),
         };
         Ok(())
     }
@@ -93,6 +94,8 @@ fn contradictions(args: &TrainArgs, record: &RunRecord, folder: &Path) -> Result
     let roots: Vec<String> = args.options.roots.iter().map(|r| r.display().to_string()).collect();
     let joined = |r: &[String]| (!r.is_empty()).then(|| r.join(" --root "));
     compare("--root ", joined(&roots), joined(&origin.roots));
+    let joined = |r: &[String]| (!r.is_empty()).then(|| r.join(" --no-opt "));
+    compare("--no-opt ", joined(&args.options.no_opt), joined(&origin.no_opt));
     for (name, value) in &args.options.set {
         let began = origin.overrides.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
         compare(&format!("--set {name}="), Some(value.to_string()), began);
