@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use rayon::prelude::*;
 
 use super::arguments::FileOptions;
 use super::{Outcome, report};
@@ -87,9 +88,14 @@ fn graphs(program: &Program) -> impl Iterator<Item = (&str, &Graph)> {
     entries.chain(program.trains.iter().map(|t| (t.name.as_str(), &t.graph)))
 }
 
-fn summary(graph: &Graph, passes: &Options) -> Summary {
-    let optimized = crate::optimize::optimize(graph, passes);
-    crate::plan::Plan::new(&optimized).summary
+/// What each graph costs. Graphs are planned side by side: it is most of a check.
+fn summaries<'p>(program: &'p Program, passes: &Options) -> Vec<(&'p str, Summary)> {
+    let all: Vec<(&str, &Graph)> = graphs(program).collect();
+    let summary = |(name, graph): &(&'p str, &Graph)| {
+        let optimized = crate::optimize::optimize(graph, passes);
+        (*name, crate::plan::Plan::new(&optimized).summary)
+    };
+    all.par_iter().map(summary).collect()
 }
 
 fn table(program: &Program, passes: &Options) {
@@ -107,8 +113,7 @@ fn table(program: &Program, passes: &Options) {
     ));
     let width = graphs(program).map(|(n, _)| n.len()).max().unwrap_or(0).max(5);
     report::say(&format!("  {:width$}  {:>10}  {:>10}  {:>10}", "graph", "parameters", "FLOPs", "peak"));
-    for (name, graph) in graphs(program) {
-        let s = summary(graph, passes);
+    for (name, s) in summaries(program, passes) {
         report::say(&format!(
             "  {name:width$}  {:>10}  {:>10}  {:>10}",
             report::count(s.parameters as f64).trim_end(),
@@ -119,9 +124,9 @@ fn table(program: &Program, passes: &Options) {
 }
 
 fn json(program: &Program, passes: &Options) -> serde_json::Value {
-    let graphs: Vec<_> = graphs(program)
-        .map(|(name, graph)| {
-            let s = summary(graph, passes);
+    let graphs: Vec<_> = summaries(program, passes)
+        .into_iter()
+        .map(|(name, s)| {
             serde_json::json!({
                 "graph": name, "parameters": s.parameters, "flops": s.flops, "peak_bytes": s.peak_bytes,
             })

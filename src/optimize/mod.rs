@@ -96,14 +96,14 @@ const ROUNDS: usize = 32;
 pub fn optimize(graph: &Graph, options: &Options) -> Graph {
     let on = |stage| PASSES.iter().filter(move |p| p.stage == stage && !options.disabled.contains(p.name));
     let mut graph = graph.clone();
-    for _ in 0..ROUNDS {
-        let mut changed = false;
-        for pass in on(Stage::Simplify) {
-            let new = apply(pass, &graph);
-            changed |= !unchanged(&graph, &new);
-            graph = new;
-        }
-        if !changed {
+    let simplify: Vec<&Pass> = on(Stage::Simplify).collect();
+    // A pass is done once every pass since its last run, itself included, left the graph as it was.
+    let mut at_rest = 0;
+    for pass in simplify.iter().cycle().take(ROUNDS * simplify.len()) {
+        let new = apply(pass, &graph);
+        at_rest = if unchanged(&graph, &new) { at_rest + 1 } else { 0 };
+        graph = new;
+        if at_rest >= simplify.len() {
             break;
         }
     }

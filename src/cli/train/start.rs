@@ -79,7 +79,9 @@ fn contradictions(args: &TrainArgs, record: &RunRecord, folder: &Path) -> Result
     let mut found: Vec<(String, String)> = Vec::new();
     let mut compare = |flag: &str, given: Option<String>, began: Option<String>| {
         if given.is_some() && given != began {
-            let began = began.map_or(format!("without {}", flag.trim_end_matches(['=', ' '])), |b| format!("with {flag}{b}"));
+            let began = began.map_or(format!("without {}", flag.trim_end_matches(['=', ' '])), |b| {
+                format!("with {flag}{b}")
+            });
             found.push((format!("{flag}{}", given.unwrap_or_default()), began));
         }
     };
