@@ -229,7 +229,7 @@ fn a_resumed_run_is_what_its_record_says() {
         (&["--batch", "6"], "which began with --batch 4"),
         (&["--data", "/elsewhere"], "`--data /elsewhere` contradicts"),
         (&["--set", "width=6"], "which began with --set width=5"),
-        (&["--set", "flip=false"], "which began without --set flip="),
+        (&["--set", "flip=false"], "which began without --set flip"),
         (&["--stdlib", "/elsewhere"], "which began without --stdlib"),
         (&["--seed", "8", "--set", "width=6"], "so does `--set width=6`"),
     ] {
