@@ -95,6 +95,11 @@ impl Elaborator<'_> {
                     Value::Int(d) => Value::str(&d.to_string()),
                     Value::Float(x) => Value::str(&format!("{x:?}")),
                     Value::Bool(x) => Value::str(&x.to_string()),
+                    // What an `assert` allows reads as it is written, unless it is long or nested.
+                    Value::List(l) if l.len() <= 64 && !l.iter().any(|i| matches!(i, Value::List(_))) => {
+                        let text = super::pipeline::to_static(&v).map(|s| s.to_string());
+                        Value::str(&text.unwrap_or_else(|| self.describe(&v)))
+                    }
                     other => Value::str(&self.describe(other)),
                 })
             }
