@@ -98,7 +98,7 @@ pub fn all() -> Vec<Case> {
         name: "small_train 128".into(),
         repeats: 5,
         goal: 0.9,
-        work: Work::Train { text: pipeline(SMALL), batch: 128 },
+        work: Work::Train { text: SMALL.into(), batch: 128 },
     });
     all.push(Case {
         name: "cifar_ddim50 4".into(),
@@ -134,4 +134,4 @@ pub fn all() -> Vec<Case> {
 /// The published CIFAR-10 network of Ho et al. 2020.
 const CIFAR: &str = "ddpm_cifar10.taper";
 /// A small network of the same kind.
-const SMALL: &str = "ddpm.taper";
+const SMALL: &str = include_str!("small.taper");
