@@ -8,6 +8,7 @@ mod docs;
 mod fences;
 mod golden;
 mod library;
+mod metrics;
 mod pages;
 mod parity;
 mod replay;
