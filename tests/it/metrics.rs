@@ -22,7 +22,15 @@ fn metrics_agree_with_numpy_and_scipy() {
     let mut compared = 0;
     for (graph, expected) in &golden {
         let out = path(&dir, "out.safetensors");
-        let run = taper(&["run", &file("metric.taper"), graph, "--weights", &file("metric.safetensors"), "-o", &out]);
+        let run = taper(&[
+            "run",
+            &file("metric.taper"),
+            graph,
+            "--weights",
+            &file("metric.safetensors"),
+            "-o",
+            &out,
+        ]);
         assert!(run.status.success(), "{graph}: {}", text(&run.stderr));
         let ours = parse_safetensors(&std::fs::read(&out).expect("written")).expect("a safetensors file");
         let (ours, expected) = (numbers(&ours[0].1), numbers(expected));
