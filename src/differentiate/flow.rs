@@ -51,7 +51,7 @@ impl<'g> Flow<'g> {
                 continue;
             }
             let node = &dag[id];
-            match &node.op {
+            match &*node.op {
                 Op::Project(p) => {
                     let of = node.inputs[0];
                     let flags = outputs.entry(of).or_default();
@@ -93,7 +93,7 @@ impl<'g> Flow<'g> {
             if !on.contains(&true) {
                 continue;
             }
-            reached[id.index()] |= match &node.op {
+            reached[id.index()] |= match &*node.op {
                 Op::Project(p) => outputs
                     .get(&node.inputs[0])
                     .is_some_and(|flags| flags.get(p.index as usize).copied().unwrap_or(false)),
@@ -169,7 +169,7 @@ impl<'g> Flow<'g> {
         }
         let dag = &self.graph.regions[region].dag;
         let node = &dag[id];
-        let types: Vec<&Type> = node.inputs.iter().map(|i| &dag[*i].ty).collect();
+        let types: Vec<&Type> = node.inputs.iter().map(|i| &*dag[*i].ty).collect();
         let slots: Arc<[bool]> = if types.is_empty() || !node.ty.dtype.is_float() {
             vec![false; types.len()].into()
         } else {
@@ -200,7 +200,7 @@ fn ask(op: &Op, types: &[&Type], output: &Type, path: &Arc<str>) -> Vec<bool> {
 /// The inputs of a body, by number.
 fn inputs(graph: &Graph, region: RegionId) -> impl Iterator<Item = (usize, NodeId)> + '_ {
     let body = &graph.regions[region];
-    body.ids().filter_map(|id| match &body.dag[id].op {
+    body.ids().filter_map(|id| match &*body.dag[id].op {
         Op::LoopInput(i) => Some((i.index as usize, id)),
         _ => None,
     })

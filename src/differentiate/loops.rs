@@ -247,7 +247,7 @@ fn new_region(builder: &mut Builder<'_>) -> RegionId {
 /// The inputs of a body, by number.
 fn body_inputs(builder: &Builder<'_>, body: RegionId) -> Vec<(usize, NodeId)> {
     let region = &builder.graph.regions[body];
-    let number = |id: NodeId| match &region.dag[id].op {
+    let number = |id: NodeId| match &*region.dag[id].op {
         Op::LoopInput(i) => Some((i.index as usize, id)),
         _ => None,
     };

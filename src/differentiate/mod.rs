@@ -90,7 +90,7 @@ pub fn pullback(
 pub fn reach(graph: &Graph, from: NodeId) -> Vec<NodeId> {
     let reached = Flow::new(graph).backward(0, &[from]);
     let root = graph.root();
-    root.ids().filter(|id| reached[id.index()] && matches!(root.dag[*id].op, Op::Parameter(_))).collect()
+    root.ids().filter(|id| reached[id.index()] && matches!(*root.dag[*id].op, Op::Parameter(_))).collect()
 }
 
 /// The state of one walk.
@@ -154,8 +154,8 @@ impl Walk {
         }
         builder.span = node.span;
         builder.path = node.path.clone();
-        let (op, inputs) = (node.op.clone(), node.inputs.clone());
-        match op {
+        let (op, inputs) = (Arc::clone(&node.op), node.inputs.clone());
+        match &*op {
             Op::Project(p) => {
                 if let Some(g) = self.grads.get(&id).copied() {
                     let outs = self.loops.entry(inputs[0]).or_default();
@@ -172,7 +172,7 @@ impl Walk {
                 Some(mut outs) => {
                     outs.resize(l.outputs.len(), None);
                     let values = self.again.all(&inputs);
-                    let grads = loops::pullback(builder, &l, &values, &outs, &active)?;
+                    let grads = loops::pullback(builder, l, &values, &outs, &active)?;
                     self.add_all(builder, "loop", &inputs, grads, &active)
                 }
                 None => Ok(()),

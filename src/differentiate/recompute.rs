@@ -44,13 +44,13 @@ impl Walk {
         }
         let dag = &builder.graph.regions[builder.region].dag;
         let begins = dag[id].inputs[1..].to_vec();
-        let part = |at: NodeId| matches!(dag[at].op, Op::Checkpoint(_)) && dag[at].inputs[1..] == begins;
+        let part = |at: NodeId| matches!(*dag[at].op, Op::Checkpoint(_)) && dag[at].inputs[1..] == begins;
         let results: Vec<NodeId> =
             (0..=id.index()).rev().map(NodeId::new).take_while(|at| part(*at)).collect();
         let roots: Vec<NodeId> = results.iter().map(|r| dag[*r].inputs[0]).collect();
         // Weights, inputs and constants are there anyway.
         let ids = builder.graph.regions[builder.region].ids();
-        let there = ids.filter(|n| dag[*n].inputs.is_empty() && !matches!(dag[*n].op, Op::Random(_)));
+        let there = ids.filter(|n| dag[*n].inputs.is_empty() && !matches!(*dag[*n].op, Op::Random(_)));
         let mut map: HashMap<NodeId, NodeId> = there.map(|n| (n, n)).collect();
         for begin in begins {
             let value = self.again.of(begin);

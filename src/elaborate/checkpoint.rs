@@ -47,7 +47,7 @@ impl Elaborator<'_> {
         let dag = &unit.graph.regions[unit.region()].dag;
         let mut out: Vec<NodeId> = Vec::new();
         for input in (start..end).flat_map(|i| &dag[NodeId::new(i)].inputs) {
-            let before = match dag[*input].op {
+            let before = match *dag[*input].op {
                 Op::Parameter(_) | Op::Const(_) | Op::Table(_) | Op::Column(_) | Op::DimValue(_) => false,
                 Op::LoopInput(_) | Op::Input(_) => true,
                 _ => input.index() < start,

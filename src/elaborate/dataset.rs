@@ -208,7 +208,7 @@ impl Elaborator<'_> {
             std::iter::once(unit.batch.clone()).chain(field.shape.iter().map(|d| Dim::from(*d))).collect();
         let ty = Type::new(dtype, shape);
         let known = unit.graph.root().ids().find(
-            |id| matches!(&unit.graph.root().node(*id).op, crate::ops::Op::Input(i) if i.name == input),
+            |id| matches!(&*unit.graph.root().node(*id).op, crate::ops::Op::Input(i) if i.name == input),
         );
         let node = match known {
             Some(node) => node,

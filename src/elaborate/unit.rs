@@ -370,7 +370,9 @@ impl Elaborator<'_> {
         let (Value::Tensor(mut t), Some(space)) = (value.clone(), space) else { return value };
         if let Some(unit) = self.unit.as_mut().filter(|u| u.id == t.unit) {
             let node = &mut unit.graph.regions[t.region].dag[t.node];
-            node.ty.space.get_or_insert_with(|| space.clone());
+            if node.ty.space.is_none() {
+                Arc::make_mut(&mut node.ty).space = Some(space.clone());
+            }
         }
         t.space = Some(space);
         Value::Tensor(t)
@@ -401,9 +403,9 @@ fn capture(unit: &mut Unit, at: usize, outer: NodeId) -> NodeId {
     }
     let around = unit.stack[at - 1].region;
     let source = unit.graph.regions[around].node(outer);
-    let (ty, span, path): (Type, Span, Arc<str>) = (source.ty.clone(), source.span, source.path.clone());
+    let (ty, span, path): (Type, Span, Arc<str>) = ((*source.ty).clone(), source.span, source.path.clone());
     // A number is cheaper to make again than to capture.
-    let constant = matches!(source.op, Op::Const(_)).then(|| source.op.clone());
+    let constant = matches!(*source.op, Op::Const(_)).then(|| (*source.op).clone());
     let state = &unit.stack[at];
     let index = (state.carries + state.captures.len()) as u32;
     let region = state.region;

@@ -27,6 +27,11 @@ impl<'a> Builder<'a> {
 
     /// Adds a node whose type is known (structure nodes).
     pub fn push(&mut self, op: Op, inputs: &[NodeId], ty: Type) -> NodeId {
+        self.share(Arc::new(op), inputs, Arc::new(ty))
+    }
+
+    /// The same with the operation and the type of another node, which both hold.
+    pub fn share(&mut self, op: Arc<Op>, inputs: &[NodeId], ty: Arc<Type>) -> NodeId {
         let node = Node { op, inputs: inputs.to_vec(), ty, span: self.span, path: self.path.clone() };
         let dag = &mut self.graph.regions[self.region].dag;
         let id = dag.add_node(node);
@@ -41,7 +46,7 @@ impl Emit for Builder<'_> {
     fn emit(&mut self, op: Op, inputs: &[NodeId]) -> Result<NodeId, OpError> {
         let ty = {
             let dag = &self.graph.regions[self.region].dag;
-            let types: Vec<&Type> = inputs.iter().map(|i| &dag[*i].ty).collect();
+            let types: Vec<&Type> = inputs.iter().map(|i| &*dag[*i].ty).collect();
             op.infer(&types)?
         };
         Ok(self.push(op, inputs, ty))

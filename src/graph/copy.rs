@@ -1,9 +1,10 @@
 //! Copying nodes between regions of one graph, bodies of loops included.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{Builder, Graph, NodeId, Region, RegionId};
-use crate::ops::Op;
+use crate::ops::{Loop, Op};
 
 /// Copies what `roots` need of region `from` to the end of region `to`, in order of creation, and gives the
 /// place of each copied node. Nodes of `map` are not copied: they are where it says. The body of a loop is
@@ -19,10 +20,11 @@ pub fn copy_nodes(
     for id in graph.regions[from].ids().filter(|id| needed[id.index()]) {
         let mut node = graph.regions[from].dag[id].clone();
         let inputs: Vec<NodeId> = node.inputs.iter().map(|i| map[i]).collect();
-        if let Op::Loop(l) = &mut node.op {
-            l.region = copy_region(graph, l.region as usize) as u32;
+        if let Op::Loop(l) = &*node.op {
+            let region = copy_region(graph, l.region as usize) as u32;
+            node.op = Arc::new(Loop { region, ..l.clone() }.into());
         }
-        let copy = Builder::new(graph, to, node.span, node.path).push(node.op, &inputs, node.ty);
+        let copy = Builder::new(graph, to, node.span, node.path).share(node.op, &inputs, node.ty);
         map.insert(id, copy);
     }
     map

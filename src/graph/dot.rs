@@ -64,7 +64,7 @@ impl Writer<'_> {
 
     fn node(&mut self, r: RegionId, id: NodeId, indent: usize) {
         let node = self.graph.regions[r].node(id);
-        if let Op::Loop(l) = &node.op {
+        if let Op::Loop(l) = &*node.op {
             let inner = l.region as usize;
             self.open(&node.op.label(), "#e8f6f3", indent);
             let body: Vec<NodeId> = self.graph.regions[inner].ids().collect();
@@ -72,7 +72,7 @@ impl Writer<'_> {
             let region = &self.graph.regions[inner];
             for (k, from) in region.outputs.iter().enumerate().take(l.carries as usize) {
                 let to = region.ids().find(
-                    |i| matches!(&region.node(*i).op, Op::LoopInput(input) if input.index as usize == k),
+                    |i| matches!(&*region.node(*i).op, Op::LoopInput(input) if input.index as usize == k),
                 );
                 if let Some(to) = to {
                     let edge = format!(
@@ -89,7 +89,7 @@ impl Writer<'_> {
             self.line(indent, "}");
             return;
         }
-        let (fill, shape) = match &node.op {
+        let (fill, shape) = match &*node.op {
             Op::Input(_) => ("#e3f0fc", "ellipse"),
             Op::Parameter(_) => ("#fff3dc", "note"),
             Op::Const(_) | Op::Table(_) | Op::Column(_) => ("#ffffff", "plaintext"),
@@ -109,20 +109,20 @@ impl Writer<'_> {
             let source = region.node(*from);
             let label = quoted(&source.ty.to_string());
             // Into a loop: to the body's input of that number.
-            let target = match &node.op {
+            let target = match &*node.op {
                 Op::Loop(l) => {
                     let inner = l.region as usize;
                     let body = &self.graph.regions[inner];
                     let input = body
                         .ids()
-                        .find(|i| matches!(&body.node(*i).op, Op::LoopInput(n) if n.index as usize == slot));
+                        .find(|i| matches!(&*body.node(*i).op, Op::LoopInput(n) if n.index as usize == slot));
                     input.map_or(name(r, id), |i| name(inner, i))
                 }
                 _ => name(r, id),
             };
             self.line(indent, &format!("{} -> {target} [label={label}];", name(r, *from)));
         }
-        if let Op::Loop(l) = &node.op {
+        if let Op::Loop(l) = &*node.op {
             let inner = l.region as usize;
             let body = &self.graph.regions[inner];
             for from in &body.outputs {

@@ -31,12 +31,12 @@ pub type RegionId = usize;
 /// A node: an operation with its place in the model and in the source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// What it computes.
-    pub op: Op,
+    /// What it computes; shared by the copies that passes make.
+    pub op: Arc<Op>,
     /// Its inputs, in order; the region's edges say the same.
     pub inputs: Vec<NodeId>,
     /// The type of its output (of the first, for a loop).
-    pub ty: Type,
+    pub ty: Arc<Type>,
     /// Where in the source it comes from.
     pub span: Span,
     /// The field path of the block it belongs to (`encoder.body.0`), empty at the top.
@@ -118,8 +118,8 @@ impl Graph {
         use crate::ops::Primitive;
         for region in &mut self.regions {
             for node in region.dag.node_weights_mut() {
-                node.op.map_dims(f);
-                for d in &mut node.ty.shape {
+                Arc::make_mut(&mut node.op).map_dims(f);
+                for d in &mut Arc::make_mut(&mut node.ty).shape {
                     *d = f(d);
                 }
             }
@@ -128,7 +128,7 @@ impl Graph {
 
     /// The inputs of the root, in order of creation: name and type.
     pub fn inputs(&self) -> impl Iterator<Item = &crate::ops::Input> {
-        self.root().dag.node_weights().filter_map(|n| match &n.op {
+        self.root().dag.node_weights().filter_map(|n| match &*n.op {
             Op::Input(i) => Some(i),
             _ => None,
         })
@@ -136,7 +136,7 @@ impl Graph {
 
     /// The weights and states that the graph reads, in order of creation.
     pub fn parameters(&self) -> impl Iterator<Item = &crate::ops::Parameter> {
-        self.root().dag.node_weights().filter_map(|n| match &n.op {
+        self.root().dag.node_weights().filter_map(|n| match &*n.op {
             Op::Parameter(p) => Some(p),
             _ => None,
         })

@@ -30,7 +30,7 @@ fn write_region(graph: &Graph, region: &Region, depth: usize, out: &mut String) 
         if !node.inputs.is_empty() {
             write!(out, " {}", list(&node.inputs))?;
         }
-        let Op::Loop(l) = &node.op else {
+        let Op::Loop(l) = &*node.op else {
             writeln!(out, " : {}", node.ty)?;
             continue;
         };

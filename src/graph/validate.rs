@@ -16,7 +16,7 @@ pub fn validate(graph: &Graph) -> Result<(), String> {
             if node.inputs.iter().any(|i| *i >= id) {
                 return Err(format!("{}: node {r}.{} uses a later node", graph.name, id.index()));
             }
-            let types: Vec<&Type> = node.inputs.iter().map(|i| &region.node(*i).ty).collect();
+            let types: Vec<&Type> = node.inputs.iter().map(|i| &*region.node(*i).ty).collect();
             let inferred = node.op.infer(&types).map_err(|e| {
                 format!("{}: node {r}.{} `{}`: {}", graph.name, id.index(), node.op.name(), e.message)
             })?;
@@ -29,7 +29,7 @@ pub fn validate(graph: &Graph) -> Result<(), String> {
                     node.ty
                 ));
             }
-            if let Op::Loop(l) = &node.op {
+            if let Op::Loop(l) = &*node.op {
                 match owners.get_mut(l.region as usize) {
                     Some(count) => *count += 1,
                     None => return Err(format!("{}: a loop without a region", graph.name)),
@@ -48,7 +48,7 @@ pub fn validate(graph: &Graph) -> Result<(), String> {
     let mut open = vec![0];
     while let Some(r) = open.pop() {
         reached += 1;
-        open.extend(graph.regions[r].dag.node_weights().filter_map(|n| match &n.op {
+        open.extend(graph.regions[r].dag.node_weights().filter_map(|n| match &*n.op {
             Op::Loop(l) => Some(l.region as usize),
             _ => None,
         }));

@@ -10,10 +10,10 @@ use crate::shape::DType;
 pub fn algebraic(graph: &Graph) -> Graph {
     rewrite(graph, &mut |site| {
         let ty = &site.node.ty;
-        if ty.dtype == DType::Bool && !matches!(site.node.op, Op::Checkpoint(_)) {
+        if ty.dtype == DType::Bool && !matches!(*site.node.op, Op::Checkpoint(_)) {
             return Ok(None);
         }
-        match site.node.op.clone() {
+        match (*site.node.op).clone() {
             Op::Unary(op) => unary(site, op),
             Op::Binary(op) => binary(site, op),
             Op::Cast(op) => cast(site, &op),
@@ -98,8 +98,8 @@ fn binary(site: &mut Site<'_, '_>, op: Binary) -> Rewritten {
 /// What an operand was before it was broadcast, if the other operand alone has the shape of the result.
 fn narrow(site: &Site<'_, '_>, id: NodeId, other: NodeId) -> Option<NodeId> {
     let node = site.at(id);
-    let full = site.at(other).ty.shape == site.node.ty.shape && !matches!(site.at(other).op, Op::Expand(_));
-    (full && matches!(node.op, Op::Expand(_))).then(|| node.inputs[0])
+    let full = site.at(other).ty.shape == site.node.ty.shape && !matches!(*site.at(other).op, Op::Expand(_));
+    (full && matches!(*node.op, Op::Expand(_))).then(|| node.inputs[0])
 }
 
 fn cast(site: &mut Site<'_, '_>, op: &Cast) -> Rewritten {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use super::rewrite::{Site, rewrite};
 use crate::graph::{Graph, NodeId, RegionId};
@@ -13,22 +14,22 @@ use crate::ops::{Loop, Op, OpError};
 
 /// Merges them.
 pub fn common_subexpressions(graph: &Graph) -> Graph {
-    let mut seen: HashMap<(RegionId, u64), Vec<(Op, NodeId)>> = HashMap::new();
+    let mut seen: HashMap<(RegionId, u64), Vec<(Arc<Op>, NodeId)>> = HashMap::new();
     rewrite(graph, &mut |site| merge(graph, &mut seen, site))
 }
 
 fn merge(
     graph: &Graph,
-    seen: &mut HashMap<(RegionId, u64), Vec<(Op, NodeId)>>,
+    seen: &mut HashMap<(RegionId, u64), Vec<(Arc<Op>, NodeId)>>,
     site: &mut Site<'_, '_>,
 ) -> Result<Option<NodeId>, OpError> {
     let op = &site.node.op;
     let known = seen.entry((site.to.region, key(op, site.inputs))).or_default();
     let dag = &site.to.graph.regions[site.to.region].dag;
     // Operations are compared as in the old graph, inputs as in the new one.
-    let equal = |other: &Op| match (op, other) {
+    let equal = |other: &Arc<Op>| match (&**op, &**other) {
         (Op::Loop(a), Op::Loop(b)) => same_loop(graph, a, b),
-        (a, b) => a == b,
+        (a, b) => Arc::ptr_eq(op, other) || a == b,
     };
     let found = known.iter().find(|(other, id)| dag[*id].inputs == site.inputs && equal(other));
     if let Some((_, id)) = found {
@@ -36,17 +37,19 @@ fn merge(
     }
     // The node is copied as the next one, save for a loop: that comes after its body, which is in another
     // region, so that it is the next one too.
-    known.push((op.clone(), NodeId::new(dag.node_count())));
+    known.push((Arc::clone(op), NodeId::new(dag.node_count())));
     Ok(None)
 }
 
 /// A hash of the operation and its inputs. The body of a loop counts by its size only.
 pub(super) fn key(op: &Op, inputs: &[NodeId]) -> u64 {
     let mut hasher = Text(DefaultHasher::new());
-    // A hasher takes any text.
+    std::mem::discriminant(op).hash(&mut hasher.0);
+    // Attributes are written out where inputs do not tell nodes apart; a hasher takes any text.
     let _ = match op {
         Op::Loop(l) => write!(hasher, "loop {} {} {:?}", l.steps, l.reverse, l.outputs),
-        op => write!(hasher, "{op:?}"),
+        op if inputs.is_empty() => write!(hasher, "{op:?}"),
+        _ => Ok(()),
     };
     inputs.hash(&mut hasher.0);
     hasher.0.finish()
@@ -77,7 +80,7 @@ fn same_region(graph: &Graph, a: RegionId, b: RegionId) -> bool {
         && a.dag.node_count() == b.dag.node_count()
         && a.dag.node_weights().zip(b.dag.node_weights()).all(|(a, b)| {
             a.inputs == b.inputs
-                && match (&a.op, &b.op) {
+                && match (&*a.op, &*b.op) {
                     (Op::Loop(x), Op::Loop(y)) => same_loop(graph, x, y),
                     (x, y) => x == y,
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::rewrite::rename;
 use crate::graph::{Builder, Graph, NodeId, Region, RegionId};
-use crate::ops::Op;
+use crate::ops::{Loop, Op};
 use crate::recognize::{self, Match, Pattern};
 
 /// `normalize`: group, layer and RMS norm, with silu.
@@ -53,24 +53,23 @@ fn region(graph: &Graph, from: RegionId, new: &mut Graph, to: RegionId, pattern:
                 .iter()
                 .map(|o| o.emit(&mut builder, map[o.node.index()]).ok().and_then(|v| v.last().copied()))
                 .collect();
-            Some((m.op, inputs?))
+            Some((Arc::new(m.op), inputs?))
         });
         let (op, inputs) = match fused {
             Some(fused) => fused,
-            None => (node.op.clone(), node.inputs.iter().map(|i| map[i.index()]).collect()),
+            None => (Arc::clone(&node.op), node.inputs.iter().map(|i| map[i.index()]).collect()),
         };
-        let op = match op {
-            Op::Loop(mut l) => {
+        let op = match &*op {
+            Op::Loop(l) => {
                 let body = new.regions.len();
                 new.regions.push(Region::default());
                 region(graph, l.region as usize, new, body, pattern);
-                l.region = body as u32;
-                l.into()
+                Arc::new(Loop { region: body as u32, ..l.clone() }.into())
             }
-            op => op,
+            _ => op,
         };
         let mut builder = Builder::new(new, to, node.span, Arc::clone(&node.path));
-        map.push(builder.push(op, &inputs, node.ty.clone()));
+        map.push(builder.share(op, &inputs, Arc::clone(&node.ty)));
     }
     new.regions[to].outputs = old.outputs.iter().map(|o| map[o.index()]).collect();
     new.regions[to].watches = rename(&old.watches, &map);

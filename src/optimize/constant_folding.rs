@@ -8,7 +8,7 @@ use crate::shape::DType;
 
 /// Folds them.
 pub fn constant_folding(graph: &Graph) -> Graph {
-    rewrite(graph, &mut |site| match &site.node.op {
+    rewrite(graph, &mut |site| match &*site.node.op {
         Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Where(_) | Op::Cast(_) => arithmetic(site),
         Op::Column(c) => {
             let values = site.columns.get(c.index as usize);
@@ -44,7 +44,7 @@ fn arithmetic(site: &mut Site<'_, '_>) -> Folded {
     let mut operands = Vec::with_capacity(site.inputs.len());
     let mut steps = None;
     for id in site.inputs {
-        let known = match (&site.at(*id).op, site.uniform(*id)) {
+        let known = match (&*site.at(*id).op, site.uniform(*id)) {
             (_, Some(value)) => Known::Same(value),
             (Op::Column(c), None) => match site.columns.get(c.index as usize) {
                 Some(values) => Known::PerStep(values.clone()),

@@ -55,7 +55,7 @@ impl Live<'_> {
         }
         for id in old.ids().rev() {
             let node = old.node(id);
-            if let Op::Loop(l) = &node.op {
+            if let Op::Loop(l) = &*node.op {
                 let used = outputs.remove(&id);
                 if used.is_none() && !needed[id.index()] && !watches(graph, l.region as usize) {
                     continue;
@@ -69,7 +69,7 @@ impl Live<'_> {
                 }
                 self.loops.insert(l.region as usize, parts);
             } else if needed[id.index()] {
-                if let Op::Project(p) = &node.op {
+                if let Op::Project(p) = &*node.op {
                     let used = outputs.entry(node.inputs[0]).or_default();
                     used.resize(used.len().max(p.index as usize + 1), false);
                     used[p.index as usize] = true;
@@ -93,7 +93,7 @@ impl Live<'_> {
             self.region(region, &roots);
             let mut inputs = vec![false; (l.carries + l.captures + l.scans) as usize];
             for id in body.ids().filter(|id| self.nodes[region][id.index()]) {
-                if let Op::LoopInput(i) = &body.node(id).op {
+                if let Op::LoopInput(i) = &*body.node(id).op {
                     inputs[i.index as usize] = true;
                 }
             }
@@ -115,23 +115,24 @@ impl Live<'_> {
         let mut map = vec![NodeId::end(); old.dag.node_count()];
         for id in old.ids() {
             let node = old.node(id);
-            let input_of_root = from == 0 && matches!(node.op, Op::Input(_));
+            let input_of_root = from == 0 && matches!(*node.op, Op::Input(_));
             if !self.nodes[from][id.index()] && !input_of_root {
                 continue;
             }
             let mut inputs: Vec<NodeId> = node.inputs.iter().map(|i| map[i.index()]).collect();
             let mut ty = node.ty.clone();
-            let op = match &node.op {
+            let op: Op = match &*node.op {
                 Op::Loop(l) => {
                     let parts = self.parts(l);
                     let mut on = parts.inputs.iter();
                     inputs.retain(|_| on.next().copied().unwrap_or(false));
                     let pruned = self.rebuild_loop(l, &parts, new);
-                    ty = pruned.outputs.first().cloned().unwrap_or_else(|| Type::scalar(DType::F32));
+                    ty =
+                        Arc::new(pruned.outputs.first().cloned().unwrap_or_else(|| Type::scalar(DType::F32)));
                     pruned.into()
                 }
                 Op::Project(p) => {
-                    let outputs = match &old.node(node.inputs[0]).op {
+                    let outputs = match &*old.node(node.inputs[0]).op {
                         Op::Loop(l) => self.parts(l).outputs,
                         _ => Vec::new(),
                     };
@@ -142,9 +143,14 @@ impl Live<'_> {
                     LoopInput { index: new_number(&kept.inputs, i.index), ty: i.ty.clone() }.into()
                 }
                 Op::Column(c) => Column { index: new_number(&kept.columns, c.index), dtype: c.dtype }.into(),
-                op => op.clone(),
+                _ => {
+                    let mut builder = Builder::new(new, to, node.span, Arc::clone(&node.path));
+                    map[id.index()] = builder.share(Arc::clone(&node.op), &inputs, ty);
+                    continue;
+                }
             };
-            map[id.index()] = Builder::new(new, to, node.span, Arc::clone(&node.path)).push(op, &inputs, ty);
+            let mut builder = Builder::new(new, to, node.span, Arc::clone(&node.path));
+            map[id.index()] = builder.share(Arc::new(op), &inputs, ty);
         }
         new.regions[to].watches = rename(&old.watches, &map);
         map
@@ -159,7 +165,7 @@ impl Live<'_> {
         let body = &self.graph.regions[old];
         let read = body.ids().filter(|id| self.nodes[old][id.index()]);
         let mut columns: Vec<u32> = read
-            .filter_map(|id| match &body.node(id).op {
+            .filter_map(|id| match &*body.node(id).op {
                 Op::Column(c) => Some(c.index),
                 _ => None,
             })
@@ -202,5 +208,5 @@ pub(super) fn watches(graph: &Graph, region: RegionId) -> bool {
         || region
             .dag
             .node_weights()
-            .any(|n| matches!(&n.op, Op::Loop(l) if watches(graph, l.region as usize)))
+            .any(|n| matches!(&*n.op, Op::Loop(l) if watches(graph, l.region as usize)))
 }

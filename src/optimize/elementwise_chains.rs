@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::rewrite::rename;
 use crate::graph::{Builder, Graph, Node, NodeId, Region, RegionId};
-use crate::ops::{Binary, Elementwise, Op, Step, Unary};
+use crate::ops::{Binary, Elementwise, Loop, Op, Step, Unary};
 use crate::shape::DType;
 
 /// Most tensors that a chain reads: each is a stream of memory.
@@ -39,21 +39,23 @@ fn region(graph: &Graph, from: RegionId, new: &mut Graph, to: RegionId) -> Vec<N
             continue;
         }
         let (op, inputs) = match chains.of(id).filter(|members| members.len() > 1) {
-            Some(members) => chain(old, members, &map),
-            None => (node.op.clone(), node.inputs.iter().map(|i| map[i.index()]).collect()),
+            Some(members) => {
+                let (op, inputs) = chain(old, members, &map);
+                (Arc::new(op), inputs)
+            }
+            None => (Arc::clone(&node.op), node.inputs.iter().map(|i| map[i.index()]).collect()),
         };
-        let op = match op {
-            Op::Loop(mut l) => {
+        let op = match &*op {
+            Op::Loop(l) => {
                 let body = new.regions.len();
                 new.regions.push(Region::default());
                 region(graph, l.region as usize, new, body);
-                l.region = body as u32;
-                l.into()
+                Arc::new(Loop { region: body as u32, ..l.clone() }.into())
             }
-            op => op,
+            _ => op,
         };
         let mut builder = Builder::new(new, to, node.span, Arc::clone(&node.path));
-        map[id.index()] = builder.push(op, &inputs, node.ty.clone());
+        map[id.index()] = builder.share(op, &inputs, Arc::clone(&node.ty));
     }
     new.regions[to].outputs = old.outputs.iter().map(|o| map[o.index()]).collect();
     new.regions[to].watches = rename(&old.watches, &map);
@@ -70,7 +72,7 @@ fn chain(old: &Region, members: &BTreeSet<NodeId>, map: &[NodeId]) -> (Op, Vec<N
         if members.contains(operand) || numbers.contains_key(operand) || constants.contains(operand) {
             continue;
         }
-        match &old.node(*operand).op {
+        match &*old.node(*operand).op {
             Op::Const(_) => constants.push(*operand),
             _ => {
                 numbers.insert(*operand, inputs.len() as u32);
@@ -83,7 +85,7 @@ fn chain(old: &Region, members: &BTreeSet<NodeId>, map: &[NodeId]) -> (Op, Vec<N
         let node = old.node(*id);
         let args = node.inputs.iter().map(|i| numbers[i]).collect();
         numbers.insert(*id, (inputs.len() + steps.len()) as u32);
-        steps.push(Step { op: node.op.clone(), args });
+        steps.push(Step { op: (*node.op).clone(), args });
     }
     (Elementwise { inputs: inputs.len() as u32, steps }.into(), inputs)
 }
@@ -157,7 +159,7 @@ impl Chains {
             for member in members.iter().chain([&id]) {
                 reads.extend(old.node(*member).inputs.iter().filter(|i| !members.contains(i) && **i != id));
             }
-            reads.retain(|r| !matches!(old.node(*r).op, Op::Const(_)));
+            reads.retain(|r| !matches!(*old.node(*r).op, Op::Const(_)));
             members.len() < STEPS && reads.len() <= INPUTS
         };
         (ends.len() == 1 || cheap(old, old.node(id))) && ends.iter().all(small)
@@ -183,7 +185,7 @@ fn takes(old: &Region, node: &Node) -> bool {
 
 /// One instruction per element, on one tensor of the size of the value at most.
 fn cheap(old: &Region, node: &Node) -> bool {
-    let quick = match &node.op {
+    let quick = match &*node.op {
         Op::Unary(op) => matches!(op, Unary::Neg | Unary::Abs | Unary::Relu | Unary::Square | Unary::Not),
         Op::Binary(op) => {
             matches!(op, Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max)

@@ -49,15 +49,15 @@ impl Hoist<'_> {
             let node = old.node(id);
             let place = if !moved.is(id) {
                 let inputs: Vec<NodeId> = node.inputs.iter().map(|i| map[i.index()]).collect();
-                match &node.op {
+                match &*node.op {
                     Op::LoopInput(i) if i.index >= moved.first_scan => {
                         let index = i.index + moved.captured.len() as u32;
-                        push(new, to, node, LoopInput { index, ty: i.ty.clone() }.into(), &[])
+                        push(new, to, node, Arc::new(LoopInput { index, ty: i.ty.clone() }.into()), &[])
                     }
-                    op => self.copy(node, op, &inputs, new, to),
+                    _ => self.copy(node, &inputs, new, to),
                 }
             } else if let Some(index) = moved.captured.get(&id) {
-                push(new, to, node, LoopInput { index: *index, ty: node.ty.clone() }.into(), &[])
+                push(new, to, node, Arc::new(LoopInput { index: *index, ty: (*node.ty).clone() }.into()), &[])
             } else {
                 // Nothing that stays reads it.
                 NodeId::end()
@@ -69,8 +69,8 @@ impl Hoist<'_> {
         map
     }
 
-    fn copy(&self, node: &Node, op: &Op, inputs: &[NodeId], new: &mut Graph, to: RegionId) -> NodeId {
-        let Op::Loop(l) = op else { return push(new, to, node, op.clone(), inputs) };
+    fn copy(&self, node: &Node, inputs: &[NodeId], new: &mut Graph, to: RegionId) -> NodeId {
+        let Op::Loop(l) = &*node.op else { return push(new, to, node, Arc::clone(&node.op), inputs) };
         let moved = self.find(l);
         let mut outside = self.outside(l, &moved, inputs, new, to);
         outside.sort_unstable();
@@ -89,7 +89,7 @@ impl Hoist<'_> {
             outputs: l.outputs.clone(),
             ..*l
         };
-        push(new, to, node, op.into(), &all)
+        push(new, to, node, Arc::new(op.into()), &all)
     }
 
     /// Emits what moves into the region of the loop; gives what the body captures of it, by number.
@@ -118,11 +118,11 @@ impl Hoist<'_> {
         let mut captured = Vec::with_capacity(moved.captured.len());
         for id in body.ids().filter(|id| wanted[id.index()]) {
             let node = body.node(id);
-            let place = match &node.op {
+            let place = match &*node.op {
                 Op::LoopInput(i) => inputs[i.index as usize],
-                op => {
+                _ => {
                     let inputs: Vec<NodeId> = node.inputs.iter().map(|i| places[i]).collect();
-                    self.copy(node, op, &inputs, new, to)
+                    self.copy(node, &inputs, new, to)
                 }
             };
             places.insert(id, place);
@@ -141,7 +141,7 @@ impl Hoist<'_> {
         let mut moves = vec![false; body.dag.node_count()];
         for id in body.ids().filter(|_| l.steps > 1) {
             let node = body.node(id);
-            same[id.index()] = match &node.op {
+            same[id.index()] = match &*node.op {
                 // A carry that is handed on unchanged is as good as captured.
                 Op::LoopInput(i) if i.index < k => body.outputs[i.index as usize] == id,
                 Op::LoopInput(i) => i.index < split,
@@ -149,12 +149,12 @@ impl Hoist<'_> {
                 Op::Loop(inner) if self.varies(inner.region as usize) => false,
                 _ => node.inputs.iter().all(|i| same[i.index()]),
             };
-            let types: Vec<&Type> = node.inputs.iter().map(|i| &body.node(*i).ty).collect();
+            let types: Vec<&Type> = node.inputs.iter().map(|i| &*body.node(*i).ty).collect();
             let work = !node.inputs.is_empty() && !node.op.is_view(&types);
             moves[id.index()] = same[id.index()] && work;
         }
         // A loop has several values, which are captured one by one.
-        let is_loop = |id: NodeId| matches!(body.node(id).op, Op::Loop(_));
+        let is_loop = |id: NodeId| matches!(*body.node(id).op, Op::Loop(_));
         let mut captured = HashMap::new();
         let mut read = vec![false; body.dag.node_count()];
         for id in body.ids().filter(|id| !moves[id.index()]) {
@@ -173,7 +173,7 @@ impl Hoist<'_> {
     /// Whether a body gives other values at another time with equal inputs, or does more than give values.
     fn varies(&self, region: RegionId) -> bool {
         watches(self.graph, region)
-            || self.graph.regions[region].dag.node_weights().any(|n| match &n.op {
+            || self.graph.regions[region].dag.node_weights().any(|n| match &*n.op {
                 Op::Random(_) => true,
                 Op::Loop(l) => self.varies(l.region as usize),
                 _ => false,
@@ -181,6 +181,6 @@ impl Hoist<'_> {
     }
 }
 
-fn push(new: &mut Graph, to: RegionId, node: &Node, op: Op, inputs: &[NodeId]) -> NodeId {
-    Builder::new(new, to, node.span, Arc::clone(&node.path)).push(op, inputs, node.ty.clone())
+fn push(new: &mut Graph, to: RegionId, node: &Node, op: Arc<Op>, inputs: &[NodeId]) -> NodeId {
+    Builder::new(new, to, node.span, Arc::clone(&node.path)).share(op, inputs, Arc::clone(&node.ty))
 }

@@ -3,6 +3,7 @@
 //! this makes one run of both.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::common_subexpressions::key;
 use super::dead_code::watches;
@@ -15,7 +16,7 @@ pub fn merge_loops(graph: &Graph) -> Graph {
     for region in 0..graph.regions.len() {
         let loops: Vec<(NodeId, &Loop)> = graph.regions[region]
             .ids()
-            .filter_map(|id| match &graph.regions[region].dag[id].op {
+            .filter_map(|id| match &*graph.regions[region].dag[id].op {
                 Op::Loop(l) => Some((id, l)),
                 _ => None,
             })
@@ -134,15 +135,15 @@ fn join(
         let mut node: Node = node.clone();
         let inputs: Vec<NodeId> = node.inputs.iter().map(|i| place[i.index()]).collect();
         if id == a.0 {
-            node.ty = merged.outputs.first().cloned().unwrap_or(node.ty);
-            node.op = merged.clone().into();
-        } else if let Op::Project(p) = &node.op {
+            node.ty = merged.outputs.first().cloned().map_or(node.ty, Arc::new);
+            node.op = Arc::new(merged.clone().into());
+        } else if let Op::Project(p) = &*node.op {
             let of_small = node.inputs[0] == if first_is_large { b.0 } else { a.0 };
             if of_small {
-                node.op = Project { index: numbers[p.index as usize], ty: p.ty.clone() }.into();
+                node.op = Arc::new(Project { index: numbers[p.index as usize], ty: p.ty.clone() }.into());
             }
         }
-        place.push(Builder::new(&mut new, region, node.span, node.path).push(node.op, &inputs, node.ty));
+        place.push(Builder::new(&mut new, region, node.span, node.path).share(node.op, &inputs, node.ty));
     }
     new.regions[region].outputs = old.outputs.iter().map(|o| place[o.index()]).collect();
     new.regions[region].watches = super::rewrite::rename(&old.watches, &place);
@@ -158,7 +159,7 @@ fn remove_region(graph: Graph, region: RegionId) -> Graph {
     let mut open = vec![region];
     while let Some(r) = open.pop() {
         gone[r] = true;
-        open.extend(graph.regions[r].dag.node_weights().filter_map(|n| match &n.op {
+        open.extend(graph.regions[r].dag.node_weights().filter_map(|n| match &*n.op {
             Op::Loop(l) => Some(l.region as usize),
             _ => None,
         }));
@@ -175,8 +176,9 @@ fn remove_region(graph: Graph, region: RegionId) -> Graph {
     let Graph { name, regions, output_names, updates } = graph;
     let mut regions: Vec<_> = regions.into_iter().zip(&gone).filter(|(_, g)| !**g).map(|(r, _)| r).collect();
     for node in regions.iter_mut().flat_map(|r| r.dag.node_weights_mut()) {
-        if let Op::Loop(l) = &mut node.op {
-            l.region = numbers[l.region as usize];
+        if let Op::Loop(l) = &*node.op {
+            let region = numbers[l.region as usize];
+            node.op = Arc::new(Loop { region, ..l.clone() }.into());
         }
     }
     Graph { name, regions, output_names, updates }

@@ -21,6 +21,7 @@ mod tests;
 mod tests_fusion;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub use algebraic::algebraic;
 pub use common_subexpressions::common_subexpressions;
@@ -46,6 +47,8 @@ pub struct Pass {
     pub run: fn(&Graph) -> Graph,
     /// When it runs.
     pub stage: Stage,
+    /// Whether it has nothing to do where there is no loop.
+    pub of_loops: bool,
 }
 
 /// When a pass runs.
@@ -59,12 +62,12 @@ pub enum Stage {
 
 /// Every pass, in the order in which they run.
 pub const PASSES: &[Pass] = &[
-    simplify("merge_loops", "one run for two loops over the same", merge_loops),
+    of_loops(simplify("merge_loops", "one run for two loops over the same", merge_loops)),
     simplify("common_subexpressions", "equal nodes become one", common_subexpressions),
     simplify("constant_folding", "arithmetic of constants, in f64", constant_folding),
     simplify("algebraic", "identities of zero, one, negation, reshaping", algebraic),
     simplify("pad_sums", "gradients of parts of a tensor side by side", pad_sums),
-    simplify("hoist", "loop-invariant code leaves its loop", hoist),
+    of_loops(simplify("hoist", "loop-invariant code leaves its loop", hoist)),
     simplify("dead_code", "what nobody needs goes", dead_code),
     fuse("normalize", "group, layer and RMS norm with silu as one operation", normalize),
     fuse("attention", "softmax(q k^T) v without its matrix of scores", attention),
@@ -74,11 +77,15 @@ pub const PASSES: &[Pass] = &[
 ];
 
 const fn simplify(name: &'static str, doc: &'static str, run: fn(&Graph) -> Graph) -> Pass {
-    Pass { name, doc, run, stage: Stage::Simplify }
+    Pass { name, doc, run, stage: Stage::Simplify, of_loops: false }
+}
+
+const fn of_loops(pass: Pass) -> Pass {
+    Pass { of_loops: true, ..pass }
 }
 
 const fn fuse(name: &'static str, doc: &'static str, run: fn(&Graph) -> Graph) -> Pass {
-    Pass { name, doc, run, stage: Stage::Fuse }
+    Pass { name, doc, run, stage: Stage::Fuse, of_loops: false }
 }
 
 /// What `optimize` does.
@@ -100,9 +107,13 @@ pub fn optimize(graph: &Graph, options: &Options) -> Graph {
     // A pass is done once every pass since its last run, itself included, left the graph as it was.
     let mut at_rest = 0;
     for pass in simplify.iter().cycle().take(ROUNDS * simplify.len()) {
-        let new = apply(pass, &graph);
-        at_rest = if unchanged(&graph, &new) { at_rest + 1 } else { 0 };
-        graph = new;
+        if pass.of_loops && graph.regions.len() == 1 {
+            at_rest += 1;
+        } else {
+            let new = apply(pass, &graph);
+            at_rest = if unchanged(&graph, &new) { at_rest + 1 } else { 0 };
+            graph = new;
+        }
         if at_rest >= simplify.len() {
             break;
         }
@@ -131,7 +142,7 @@ fn unchanged(a: &Graph, b: &Graph) -> bool {
             && a.dag
                 .node_weights()
                 .zip(b.dag.node_weights())
-                .all(|(a, b)| a.inputs == b.inputs && a.op == b.op)
+                .all(|(a, b)| a.inputs == b.inputs && (Arc::ptr_eq(&a.op, &b.op) || a.op == b.op))
     };
     a.updates == b.updates
         && a.regions.len() == b.regions.len()

@@ -8,7 +8,7 @@ use crate::shape::Dim;
 
 /// Puts them side by side.
 pub fn pad_sums(graph: &Graph) -> Graph {
-    rewrite(graph, &mut |site| match site.node.op {
+    rewrite(graph, &mut |site| match *site.node.op {
         Op::Binary(Binary::Add) => sum(site),
         _ => Ok(None),
     })
@@ -26,7 +26,7 @@ struct Padded {
 
 fn padded(site: &Site<'_, '_>, id: NodeId) -> Option<Padded> {
     let node = site.at(id);
-    let Op::Pad(pad) = &node.op else { return None };
+    let Op::Pad(pad) = &*node.op else { return None };
     if pad.mode != PadMode::Constant || pad.value != 0.0 {
         return None;
     }
@@ -52,7 +52,7 @@ fn sum(site: &mut Site<'_, '_>) -> Result<Option<NodeId>, OpError> {
     };
     let mut parts = Vec::new();
     for part in [first.part, second.part] {
-        match &site.at(part).op {
+        match &*site.at(part).op {
             Op::Cat(cat) if cat.axis == axis => parts.extend_from_slice(&site.at(part).inputs),
             _ => parts.push(part),
         }

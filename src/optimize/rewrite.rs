@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::graph::{Builder, Graph, Named, Node, NodeId, Region, RegionId};
-use crate::ops::{Column, Const, Emit, Expand, Op, OpError};
+use crate::ops::{Column, Const, Emit, Expand, Loop, Op, OpError};
 use crate::shape::DType;
 
 /// One node on its way into the new graph.
@@ -35,7 +35,7 @@ impl Site<'_, '_> {
         let mut exact = true;
         loop {
             let node = self.at(id);
-            match &node.op {
+            match &*node.op {
                 // A conversion keeps small whole numbers only.
                 Op::Const(c) => return Some(c.value).filter(|v| exact || small_whole(*v)),
                 Op::Table(t) => {
@@ -133,14 +133,15 @@ fn copy(
     to: RegionId,
     rule: &mut Rule<'_>,
 ) -> NodeId {
-    let mut op = node.op.clone();
-    if let Op::Loop(l) = &mut op {
+    let mut op = Arc::clone(&node.op);
+    if let Op::Loop(l) = &*node.op {
         let body = new.regions.len();
         new.regions.push(Region::default());
-        region(graph, l.region as usize, new, body, &mut l.columns, rule);
-        l.region = body as u32;
+        let mut columns = l.columns.clone();
+        region(graph, l.region as usize, new, body, &mut columns, rule);
+        op = Arc::new(Loop { region: body as u32, columns, ..l.clone() }.into());
     }
-    Builder::new(new, to, node.span, Arc::clone(&node.path)).push(op, inputs, node.ty.clone())
+    Builder::new(new, to, node.span, Arc::clone(&node.path)).share(op, inputs, Arc::clone(&node.ty))
 }
 
 /// The same names at the new places.

@@ -307,7 +307,7 @@ fn validate_chains(g: &Graph) {
     crate::graph::validate::validate(g).unwrap();
     let mut chains = 0;
     for node in g.root().dag.node_weights() {
-        if let crate::ops::Op::Elementwise(e) = &node.op {
+        if let crate::ops::Op::Elementwise(e) = &*node.op {
             assert!(e.inputs <= 12 && e.steps.len() <= 48);
             chains += 1;
         }
@@ -370,7 +370,8 @@ fn large_convolutions_by_minimal_filtering() {
     assert!(!text::print(&optimize(&g, &off)).contains("winograd"));
     // Not in training.
     let mut training = build();
-    let w = training.regions[0].ids().find(|id| matches!(training.regions[0].node(*id).op, Op::Parameter(_)));
+    let w =
+        training.regions[0].ids().find(|id| matches!(*training.regions[0].node(*id).op, Op::Parameter(_)));
     training.updates = vec![Named { name: "w".into(), node: w.unwrap() }];
     assert!(unchanged(&training, &winograd(&training)));
 }

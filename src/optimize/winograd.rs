@@ -11,14 +11,14 @@ use crate::ops::{ConvFused, ConvWinograd, Emit, Op, WinogradWeights, winograd_pa
 /// Applies it.
 pub fn winograd(graph: &Graph) -> Graph {
     let weight_grads = |g: &Graph| {
-        g.regions.iter().flat_map(|r| r.dag.node_weights()).any(|n| matches!(n.op, Op::ConvWeightGrad(_)))
+        g.regions.iter().flat_map(|r| r.dag.node_weights()).any(|n| matches!(*n.op, Op::ConvWeightGrad(_)))
     };
     if !graph.updates.is_empty() || weight_grads(graph) {
         return graph.clone();
     }
     let mut any = false;
     let mut new = rewrite(graph, &mut |site| {
-        let conv = match &site.node.op {
+        let conv = match &*site.node.op {
             Op::Conv(c) => ConvFused { spec: c.spec.clone(), bias: false, residual: false },
             Op::ConvFused(c) => c.clone(),
             _ => return Ok(None),

@@ -91,7 +91,7 @@ pub fn largest_tensor(graph: &Graph) -> Option<Largest> {
     for (region, r) in graph.regions.iter().enumerate() {
         for node in r.ids() {
             let at = r.node(node);
-            let size = match &at.op {
+            let size = match &*at.op {
                 Op::Loop(l) => l.outputs.iter().map(bytes).fold(0.0, f64::max),
                 _ => bytes(&at.ty),
             };
@@ -123,10 +123,10 @@ fn flops(graph: &Graph, region: RegionId, plan: &[Schedule]) -> f64 {
     let dag = &graph.regions[region].dag;
     let of = |id: &NodeId| {
         let node = &dag[*id];
-        if let Op::Loop(l) = &node.op {
+        if let Op::Loop(l) = &*node.op {
             return f64::from(l.steps) * flops(graph, l.region as usize, plan);
         }
-        let types: Vec<&Type> = node.inputs.iter().map(|i| &dag[*i].ty).collect();
+        let types: Vec<&Type> = node.inputs.iter().map(|i| &*dag[*i].ty).collect();
         node.op.flops(&types, &node.ty)
     };
     plan[region].order.iter().map(of).sum()

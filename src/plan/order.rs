@@ -85,7 +85,7 @@ impl<'g> Ready<'g> {
     fn next(&mut self) -> Option<NodeId> {
         let first = *self.by_age.first()?;
         let node = self.state.node(first);
-        let leaf = node.inputs.is_empty() && !matches!(node.op, Op::Random(_));
+        let leaf = node.inputs.is_empty() && !matches!(*node.op, Op::Random(_));
         let chosen = if leaf { first } else { self.by_gain.first()?.1 };
         self.by_age.remove(&chosen);
         self.by_gain.remove(&(std::cmp::Reverse(self.gains[chosen.index()]), chosen));
@@ -127,8 +127,8 @@ impl<'g> State<'g> {
         let mut held = vec![0; count];
         for id in ids {
             let node = &dag[*id];
-            let types: Vec<&Type> = node.inputs.iter().map(|i| &dag[*i].ty).collect();
-            let shares = matches!(node.op, Op::Project(_)) || node.op.is_view(&types);
+            let types: Vec<&Type> = node.inputs.iter().map(|i| &*dag[*i].ty).collect();
+            let shares = matches!(*node.op, Op::Project(_)) || node.op.is_view(&types);
             if let Some(first) = node.inputs.first().filter(|_| shares) {
                 base[id.index()] = base[first.index()];
             }
@@ -138,9 +138,9 @@ impl<'g> State<'g> {
                 readers[of.index()].push(*id);
             }
             reads[id.index()] = storages;
-            held[id.index()] = match &node.op {
+            held[id.index()] = match &*node.op {
                 Op::Loop(l) => l.outputs.iter().map(bytes).sum::<f64>() as i64,
-                _ if node.inputs.is_empty() && !matches!(node.op, Op::Random(_)) => 0,
+                _ if node.inputs.is_empty() && !matches!(*node.op, Op::Random(_)) => 0,
                 _ => bytes(&node.ty) as i64,
             };
         }
@@ -192,7 +192,7 @@ fn needed(graph: &Graph, region: RegionId) -> Vec<bool> {
     }
     for id in graph.regions[region].ids().rev() {
         let node = &dag[id];
-        if let Op::Loop(l) = &node.op {
+        if let Op::Loop(l) = &*node.op {
             needed[id.index()] |= watches(graph, l.region as usize);
         }
         if needed[id.index()] {
@@ -235,5 +235,5 @@ fn watches(graph: &Graph, region: RegionId) -> bool {
         || region
             .dag
             .node_weights()
-            .any(|n| matches!(&n.op, Op::Loop(l) if watches(graph, l.region as usize)))
+            .any(|n| matches!(&*n.op, Op::Loop(l) if watches(graph, l.region as usize)))
 }

@@ -105,7 +105,7 @@ impl Run<'_> {
             let node = &dag[*id];
             let inputs: Vec<Value> =
                 node.inputs.iter().filter_map(|i| values[i.index()].first().cloned()).collect();
-            let out = match &node.op {
+            let out = match &*node.op {
                 Op::LoopInput(i) => bound.get(i.index as usize).cloned().into_iter().collect(),
                 Op::Project(p) => {
                     let of = node.inputs.first().map(|i| &values[i.index()]);
@@ -133,7 +133,7 @@ impl Run<'_> {
     /// The output of an operation: a view of its first input, an input written over, or a tensor of its own.
     fn operation(&mut self, node: &Node, inputs: &[Value], region: RegionId, frees: &[NodeId]) -> Value {
         let dag = &self.graph.regions[region].dag;
-        let types: Vec<&Type> = node.inputs.iter().map(|i| &dag[*i].ty).collect();
+        let types: Vec<&Type> = node.inputs.iter().map(|i| &*dag[*i].ty).collect();
         if let Some(x) = inputs.first().filter(|_| node.op.is_view(&types))
             && let Some(view) = view(&node.op, x, &node.ty)
         {
@@ -205,7 +205,7 @@ impl Run<'_> {
 
 /// Under which name a value that is there from the start is found.
 fn fixed_key(node: &Node, region: RegionId, index: usize) -> Option<String> {
-    match &node.op {
+    match &*node.op {
         Op::Input(_) => Some(format!("input {index}")),
         Op::Parameter(p) => Some(format!("weight {}", p.path)),
         Op::Const(_) | Op::Table(_) => Some(format!("constant {region} {index}")),

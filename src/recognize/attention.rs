@@ -13,7 +13,7 @@ pub fn attention(region: &Region, root: NodeId) -> Option<Match> {
         return None;
     }
     let softmax = region.node(weights);
-    let Op::Softmax(along) = &softmax.op else { return None };
+    let Op::Softmax(along) = &*softmax.op else { return None };
     if along.axis + 1 != softmax.ty.rank() {
         return None;
     }
@@ -45,7 +45,7 @@ pub fn attention(region: &Region, root: NodeId) -> Option<Match> {
 
 fn product(region: &Region, id: NodeId) -> Option<(MatMul, NodeId, NodeId)> {
     let node = region.node(id);
-    match &node.op {
+    match &*node.op {
         Op::MatMul(m) => Some((*m, node.inputs[0], node.inputs[1])),
         _ => None,
     }

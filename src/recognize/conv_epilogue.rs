@@ -29,7 +29,7 @@ pub fn conv_epilogue(region: &Region, root: NodeId) -> Option<Match> {
 }
 
 fn convolution(region: &Region, id: NodeId) -> Option<&Conv> {
-    match &region.node(id).op {
+    match &*region.node(id).op {
         Op::Conv(conv) => Some(conv),
         _ => None,
     }
@@ -60,7 +60,7 @@ fn found(region: &Region, conv: NodeId, bias: Option<(NodeId, NodeId)>, residual
     operands.extend(residual.map(Operand::plain));
     let op = match spec {
         Some(spec) => ConvFused { spec, bias: bias.is_some(), residual: residual.is_some() }.into(),
-        None => node.op.clone(),
+        None => (*node.op).clone(),
     };
     Match { op, operands, inside }
 }

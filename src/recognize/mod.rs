@@ -56,7 +56,7 @@ impl Operand {
     pub fn shaped(region: &Region, mut node: NodeId, shape: &[Dim]) -> Operand {
         loop {
             let at = region.node(node);
-            match at.op {
+            match *at.op {
                 _ if at.ty.shape == shape => return Operand::plain(node),
                 Op::Reshape(_) => node = at.inputs[0],
                 _ => return Operand { node, views: vec![Reshape { shape: shape.to_vec() }.into()] },

@@ -114,7 +114,7 @@ fn core(region: &Region, at: NodeId) -> Option<Core> {
         return Some(rows);
     }
     let node = region.node(at);
-    let Op::Reshape(_) = node.op else { return None };
+    let Op::Reshape(_) = *node.op else { return None };
     let inner = node.inputs[0];
     let mut core = rows(region, inner)?;
     // [n, groups, c / groups · s] of [n, c, ..s].

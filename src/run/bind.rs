@@ -23,7 +23,7 @@ pub fn bind(graph: &Graph, shapes: &BTreeMap<String, Vec<usize>>) -> Result<Bind
         .root()
         .dag
         .node_weights()
-        .filter_map(|node| match &node.op {
+        .filter_map(|node| match &*node.op {
             Op::Input(input) => Some((node.span, input)),
             _ => None,
         })

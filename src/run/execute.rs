@@ -59,7 +59,7 @@ impl Executor {
             .regions
             .iter()
             .flat_map(|r| r.dag.node_weights())
-            .filter_map(|n| match &n.op {
+            .filter_map(|n| match &*n.op {
                 Op::Loop(l) => Some((l.region as usize, l)),
                 _ => None,
             })
@@ -68,7 +68,7 @@ impl Executor {
         for (r, region) in plan.regions.iter().enumerate() {
             for id in &region.order {
                 let node = graph.regions[r].node(*id);
-                let made = match &node.op {
+                let made = match &*node.op {
                     Op::Const(c) => convert::from_f64(&[c.value], &[], c.dtype, device),
                     Op::Table(t) => convert::from_f64(&t.values, &t.shape, t.dtype, device),
                     // All steps at once, so that a step copies nothing to the device.
@@ -213,7 +213,7 @@ impl Run<'_> {
         let mut out = HashMap::new();
         for id in &self.schedules[0].order {
             let node = self.on.graph.root().node(*id);
-            if let Op::Input(input) = &node.op {
+            if let Op::Input(input) = &*node.op {
                 let what = format!("input `{}`", input.name);
                 let tensor = given.get(&input.name).cloned();
                 out.insert(*id, self.checked(node, &what, tensor, codes::DATA_SHAPE)?);
@@ -226,7 +226,7 @@ impl Run<'_> {
         let mut out = HashMap::new();
         for id in &self.schedules[0].order {
             let node = self.on.graph.root().node(*id);
-            if let Op::Parameter(p) = &node.op {
+            if let Op::Parameter(p) = &*node.op {
                 let what = format!("weight `{}`", p.path);
                 out.insert(*id, self.checked(node, &what, (self.params)(&p.path), codes::WEIGHT_SHAPE)?);
             }
@@ -301,7 +301,7 @@ impl Run<'_> {
         let on = self.on;
         let node = on.graph.regions[region].node(id);
         let one = |tensor: Option<Tensor>| tensor.map(|t| vec![t]).ok_or_else(|| on.lost(region, id));
-        match &node.op {
+        match &*node.op {
             Op::Input(_) | Op::Parameter(_) => one(frame.given.and_then(|g| g.get(&id)).cloned()),
             Op::Const(_) | Op::Table(_) => one(on.constants.get(&(region, id)).cloned()),
             Op::LoopInput(input) => one(frame.bound.get(input.index as usize).cloned()),
@@ -382,7 +382,7 @@ impl Run<'_> {
             return None;
         }
         let dag = &self.on.graph.regions[region].dag;
-        let types: Vec<&Type> = node.inputs.iter().map(|i| &dag[*i].ty).collect();
+        let types: Vec<&Type> = node.inputs.iter().map(|i| &*dag[*i].ty).collect();
         inputs.iter().enumerate().position(|(i, tensor)| {
             let id = node.inputs[i];
             frees.contains(&id)

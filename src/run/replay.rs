@@ -32,7 +32,7 @@ pub fn first_samples(
     let binding = bind::bind(&one, shapes)?;
     let mut out = HashMap::new();
     for node in graph.regions.iter().flat_map(|r| r.dag.node_weights()) {
-        let (shape, site) = match &node.op {
+        let (shape, site) = match &*node.op {
             Op::Random(Random { shape, site, .. }) => (shape, site),
             Op::DimValue(DimValue { dim, .. }) | Op::Arange(Arange { len: dim, .. })
                 if dim.names().iter().any(|n| counts(n)) =>

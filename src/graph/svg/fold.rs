@@ -62,7 +62,7 @@ impl Folds {
         let region = &graph.regions[r];
         for id in region.ids() {
             let node = region.node(id);
-            self.of[r][id.index()] = match &node.op {
+            self.of[r][id.index()] = match &*node.op {
                 Op::Const(c) => Some(Fold::Number(c.value)),
                 Op::Table(t) => Some(Fold::Table(t.shape.clone())),
                 Op::Parameter(p) => Some(Fold::Weight { path: p.path.clone(), ty: p.ty.clone() }),
@@ -70,7 +70,7 @@ impl Folds {
                 Op::LoopInput(i) => given.get(i.index as usize).cloned().flatten(),
                 _ => None,
             };
-            if let Op::Loop(l) = &node.op {
+            if let Op::Loop(l) = &*node.op {
                 let captured = l.carries as usize..(l.carries + l.captures) as usize;
                 let mut inner = vec![None; node.inputs.len()];
                 for (slot, input) in node.inputs.iter().enumerate() {

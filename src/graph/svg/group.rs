@@ -12,7 +12,7 @@ pub(super) type Value = (NodeId, u32);
 /// Resolves projections of loops.
 pub(super) fn value(region: &Region, id: NodeId) -> Value {
     let node = region.node(id);
-    match (&node.op, node.inputs.first()) {
+    match (&*node.op, node.inputs.first()) {
         (Op::Project(p), Some(from)) => (*from, p.index),
         _ => (id, 0),
     }

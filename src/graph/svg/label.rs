@@ -74,7 +74,7 @@ impl<'a> Labels<'a> {
                 format!("{} {}", node.op.label(), numbers.join(", "))
             }
         };
-        let random = matches!(node.op, Op::Random(_));
+        let random = matches!(*node.op, Op::Random(_));
         let mut item =
             Item::new(if random { Kind::Random } else { Kind::Op }, text::shorten(title.trim(), LONGEST));
         for fold in folded.iter().flatten() {
@@ -84,7 +84,7 @@ impl<'a> Labels<'a> {
                 item.lines.push(format!("{} {}", text::shorten(&name, LONGEST), display_shape(&ty.shape)));
             }
         }
-        item.tail = item.kind == Some(Kind::Op) && !matches!(node.op, Op::Loop(_)) && {
+        item.tail = item.kind == Some(Kind::Op) && !matches!(*node.op, Op::Loop(_)) && {
             let mut inputs = node.inputs.iter().filter(|i| self.folds.get(r, **i).is_none());
             let first = inputs.next().map(|i| &self.graph.regions[r].node(*i).ty);
             inputs.next().is_none()
@@ -190,7 +190,7 @@ impl<'a> Labels<'a> {
     ) {
         for id in nodes {
             let node = self.graph.regions[r].node(id);
-            if let Op::Loop(l) = &node.op {
+            if let Op::Loop(l) = &*node.op {
                 let inner = l.region as usize;
                 self.collect_weights(inner, self.graph.regions[inner].ids(), out, seen);
             }
@@ -209,7 +209,7 @@ impl<'a> Labels<'a> {
         let region = &self.graph.regions[r];
         nodes
             .iter()
-            .map(|id| match &region.node(*id).op {
+            .map(|id| match &*region.node(*id).op {
                 Op::Loop(l) => {
                     let inner = l.region as usize;
                     self.operations(inner, &self.graph.regions[inner].ids().collect::<Vec<_>>())

@@ -75,7 +75,7 @@ impl<'a> View<'a> {
             let mut of: HashMap<Value, Vec<NodeId>> = HashMap::new();
             for id in region.ids() {
                 let node = region.node(id);
-                if !matches!(node.op, Op::Project(_)) {
+                if !matches!(*node.op, Op::Project(_)) {
                     for input in &node.inputs {
                         of.entry(value(region, *input)).or_default().push(id);
                     }
@@ -91,7 +91,7 @@ impl<'a> View<'a> {
         let region = self.graph.root();
         let mut part = Part::default();
         for id in region.ids() {
-            if let Op::Input(input) = &region.node(id).op {
+            if let Op::Input(input) = &*region.node(id).op {
                 let mut item = Item::new(Kind::Input, &input.name);
                 item.lines.push(input.ty.to_string());
                 item.outputs.push(String::new());
@@ -116,7 +116,7 @@ impl<'a> View<'a> {
     /// The nodes of a region that are drawn.
     fn nodes(&self, r: RegionId) -> Vec<NodeId> {
         let region = &self.graph.regions[r];
-        let drawn = |id: &NodeId| match region.node(*id).op {
+        let drawn = |id: &NodeId| match *region.node(*id).op {
             Op::Input(_) | Op::Project(_) => false,
             Op::LoopInput(_) => self.folds.get(r, *id).is_some() && !self.folds.hidden(r, *id),
             _ => !self.folds.hidden(r, *id),
@@ -169,7 +169,7 @@ impl<'a> View<'a> {
     fn single(&self, part: &mut Part, r: RegionId, id: NodeId, depth: usize, level: usize) {
         let region = &self.graph.regions[r];
         let node = region.node(id);
-        if let Op::Loop(l) = &node.op {
+        if let Op::Loop(l) = &*node.op {
             return self.looped(part, r, id, l, level);
         }
         let mut inputs: Vec<Value> = Vec::new();
@@ -241,13 +241,13 @@ impl<'a> View<'a> {
         nodes
             .iter()
             .map(|n| region.node(*n))
-            .all(|n| segments(&n.path).len() == shared && !matches!(n.op, Op::Loop(_)))
+            .all(|n| segments(&n.path).len() == shared && !matches!(*n.op, Op::Loop(_)))
     }
 
     /// Whether an input of a node is drawn as an edge, not written into its box.
     fn flows(&self, r: RegionId, id: NodeId, slot: usize) -> bool {
         let node = self.graph.regions[r].node(id);
-        match (&node.op, self.folds.get(r, node.inputs[slot])) {
+        match (&*node.op, self.folds.get(r, node.inputs[slot])) {
             (_, None) => true,
             (Op::Loop(l), Some(_)) => slot < l.carries as usize || slot >= (l.carries + l.captures) as usize,
             _ => false,
@@ -256,7 +256,7 @@ impl<'a> View<'a> {
 
     /// The values that a node gives and someone uses.
     fn values(&self, r: RegionId, id: NodeId) -> Vec<Value> {
-        match &self.graph.regions[r].node(id).op {
+        match &*self.graph.regions[r].node(id).op {
             Op::Loop(l) => {
                 let all = (0..l.outputs.len() as u32).map(|k| (id, k));
                 all.filter(|v| self.rooted[r].contains(v) || self.users[r].contains_key(v)).collect()
@@ -267,7 +267,7 @@ impl<'a> View<'a> {
 
     fn ty(&self, r: RegionId, v: Value) -> &'a crate::shape::Type {
         let node = self.graph.regions[r].node(v.0);
-        match &node.op {
+        match &*node.op {
             Op::Loop(l) => l.outputs.get(v.1 as usize).unwrap_or(&node.ty),
             _ => &node.ty,
         }
@@ -312,7 +312,7 @@ impl<'a> View<'a> {
         let mut starts = vec![None; carries];
         for slot in slots {
             let is_input =
-                |id: &NodeId| matches!(&region.node(*id).op, Op::LoopInput(i) if i.index as usize == *slot);
+                |id: &NodeId| matches!(&*region.node(*id).op, Op::LoopInput(i) if i.index as usize == *slot);
             let ids: Vec<Value> = region.ids().filter(is_input).map(|id| (id, 0)).collect();
             let title = match slot {
                 k if *k < carries => carry_name(*k, "carry"),
