@@ -12,5 +12,6 @@ mod metrics;
 mod pages;
 mod parity;
 mod replay;
+mod samplers;
 mod tidy;
 mod train;

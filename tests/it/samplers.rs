@@ -1,0 +1,209 @@
+//! Samplers and schedules of the standard library against diffusers and the papers' equations, step by step:
+//! `tests/fixtures/make_samplers.py` made the cases, and says where diffusers is not followed and why.
+
+use std::collections::HashMap;
+
+use taper::data::{Array, ArrayData, parse_safetensors};
+use taper::run::{Rng, Silent, Tensor, Watcher, to_f32_vec};
+use taper::source::MemorySources;
+use taper::{CheckOptions, Checked, Given, RunSettings, Session};
+
+use crate::fences::{Disk, root};
+
+/// Values of one image.
+const PIXELS: usize = 32;
+
+/// Values of each call of the network that are compared.
+const SEEN: usize = 4;
+
+/// The largest difference, relative to the largest value; the issue asks for 1e-4.
+const TOLERANCE: f32 = 3e-5;
+
+#[derive(serde::Deserialize)]
+struct Case {
+    graph: String,
+    scale: f64,
+    calls: usize,
+}
+
+fn cases() -> Vec<Case> {
+    let text = std::fs::read_to_string(root().join("tests/fixtures/samplers.json")).expect("the cases");
+    serde_json::from_str(&text).expect("a list of cases")
+}
+
+/// The numbers of the fixture, by name.
+fn numbers() -> HashMap<String, Vec<f32>> {
+    let bytes = std::fs::read(root().join("tests/fixtures/samplers.safetensors")).expect("the fixture");
+    let arrays = parse_safetensors(&bytes).expect("a safetensors file");
+    let floats = |a: Array| match a.data {
+        ArrayData::F32(v) => v,
+        other => panic!("floats of single precision, not {other:?}"),
+    };
+    arrays.into_iter().map(|(name, a)| (name, floats(a))).collect()
+}
+
+fn checked() -> Checked {
+    let file = root().join("tests/fixtures/samplers.taper");
+    let checked = taper::check(&Disk, &file.display().to_string(), &CheckOptions::default());
+    assert!(checked.diagnostics.is_empty(), "{}", checked.render());
+    checked
+}
+
+fn session(settings: RunSettings) -> Session {
+    let settings = RunSettings { device: "cpu".into(), ..settings };
+    Session::open(checked().program.expect("a pipeline"), &settings).expect("a device")
+}
+
+fn images(values: Vec<f32>) -> Given {
+    let x = Array::new(vec![values.len() / PIXELS, 2, 4, 4], ArrayData::F32(values)).expect("images");
+    Given { arrays: vec![("x".into(), x)], ..Given::default() }
+}
+
+fn run(session: &mut Session, graph: &str, x: Vec<f32>, watcher: &mut dyn Watcher) -> Vec<f32> {
+    let entry = session.program().entries.iter().find(|e| e.name == graph).expect("the graph").clone();
+    let given = if entry.params.is_empty() { Given::default() } else { images(x) };
+    let result = session.run(&entry, given, watcher);
+    let result = result.unwrap_or_else(|d| panic!("{graph}: {:?}", d.map(|d| d.message)));
+    match &result.outputs[0].1.data {
+        ArrayData::F32(v) => v.clone(),
+        other => panic!("floats of single precision, not {other:?}"),
+    }
+}
+
+/// What each call of the network was given: those of the loop by step, and those beside it.
+#[derive(Default)]
+struct Calls {
+    inside: Vec<Vec<f32>>,
+    beside: Vec<Vec<f32>>,
+}
+
+impl Watcher for Calls {
+    fn watch(&mut self, name: &str, _: usize, of: usize, value: &Tensor) {
+        if name == "seen" {
+            let values = to_f32_vec(value).expect("numbers")[..SEEN].to_vec();
+            let list = if of > 1 { &mut self.inside } else { &mut self.beside };
+            // A learned variance asks twice for what is computed once.
+            if list.last() != Some(&values) {
+                list.push(values);
+            }
+        }
+    }
+}
+
+impl Calls {
+    /// In their order: what is beside the loop comes after it, but where a method starts with other steps.
+    fn ordered(self, graph: &str) -> Vec<Vec<f32>> {
+        let start = graph.starts_with("plms") || graph.starts_with("pndm");
+        let (a, b) = if start { (self.beside, self.inside) } else { (self.inside, self.beside) };
+        a.into_iter().chain(b).collect()
+    }
+}
+
+fn error(ours: &[f32], theirs: &[f32]) -> f32 {
+    assert_eq!(ours.len(), theirs.len());
+    let largest = theirs.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let off = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs());
+    off.fold(0.0f32, |m, e| if e.is_nan() { f32::INFINITY } else { m.max(e) }) / largest
+}
+
+#[test]
+fn every_step_of_every_sampler_agrees_with_its_reference() {
+    let (cases, numbers) = (cases(), numbers());
+    let mut session = session(RunSettings { seed: 7, rng: Rng::Torch, ..RunSettings::default() });
+    let (mut worst, mut wrong, mut calls) = (0.0f32, Vec::new(), 0);
+    for (i, case) in cases.iter().enumerate() {
+        let x = numbers["x"].iter().map(|v| (f64::from(*v) * case.scale) as f32).collect();
+        let mut seen = Calls::default();
+        let ours = run(&mut session, &case.graph, x, &mut seen);
+        let mut off = error(&ours, &numbers["final"][i * PIXELS..][..PIXELS]);
+        let seen = seen.ordered(&case.graph);
+        if seen.len() == case.calls {
+            let theirs = numbers["calls"][calls * SEEN..].chunks(SEEN);
+            off = seen.iter().zip(theirs).fold(off, |m, (a, b)| m.max(error(a, b)));
+        } else {
+            wrong.push(format!("{}: {} calls, and {} are expected", case.graph, seen.len(), case.calls));
+        }
+        calls += case.calls;
+        worst = worst.max(off);
+        if off > TOLERANCE {
+            wrong.push(format!("{}: off by {off:e}", case.graph));
+        }
+    }
+    assert_eq!(calls * SEEN, numbers["calls"].len());
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    assert!(cases.len() > 430 && worst > 0.0, "{} cases, off by {worst:e} at most", cases.len());
+}
+
+#[test]
+fn schedules_agree_with_diffusers() {
+    let numbers = numbers();
+    let mut session = session(RunSettings::default());
+    let mut count = 0;
+    for (name, theirs) in numbers.iter().filter_map(|(n, v)| Some((n.strip_prefix("schedule.")?, v))) {
+        let ours = run(&mut session, &format!("schedule_{name}"), Vec::new(), &mut Silent);
+        for (a, b) in ours.iter().zip(theirs) {
+            assert!((a - b).abs() <= 2e-6 * b.abs() + 1e-12, "{name}: {a}, and {b} is expected");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 6);
+}
+
+#[test]
+fn an_image_alone_is_the_image_of_the_batch_for_every_sampler() {
+    let x: Vec<f32> = numbers()["x"]
+        .iter()
+        .cycle()
+        .take(4 * PIXELS)
+        .enumerate()
+        .map(|(i, v)| v + i as f32 / 500.0)
+        .collect();
+    let mut whole = session(RunSettings { seed: 3, ..RunSettings::default() });
+    let mut third = session(RunSettings { seed: 3, only: Some(2), ..RunSettings::default() });
+    let mut noisy = 0;
+    for case in cases() {
+        let batch = run(&mut whole, &case.graph, x.clone(), &mut Silent);
+        let alone = run(&mut third, &case.graph, x.clone(), &mut Silent);
+        let same =
+            alone.iter().map(|v| v.to_bits()).eq(batch[2 * PIXELS..3 * PIXELS].iter().map(|v| v.to_bits()));
+        assert!(same, "{}: {alone:?}, and {:?} in the batch", case.graph, &batch[2 * PIXELS..3 * PIXELS]);
+        let first = run(&mut third, &case.graph, x[..3 * PIXELS].to_vec(), &mut Silent);
+        assert_eq!(alone, first, "{}: a smaller batch", case.graph);
+        noisy += usize::from(case.graph.contains("eta1") || case.graph.starts_with("ddpm"));
+    }
+    assert!(noisy > 60, "{noisy} cases draw noise");
+}
+
+#[test]
+fn a_mismatch_of_denoiser_and_sampler_is_an_error_of_the_check() {
+    let errors = |sampler: &str| {
+        let text = format!(
+            "use std.denoiser.{{eps_model, flow_model, v_model}}\nuse std.sampler\nuse std.schedule\n\n\
+             s = schedule.linear()\nfn net(x, t) = 0.1 * x + t\n\n\
+             pipeline P() {{\n  graph go(x: [n, 4]) -> [n, 4] {{\n    x -> {sampler}\n  }}\n}}\n"
+        );
+        let checked =
+            taper::check(&MemorySources::single("p.taper", &text), "p.taper", &CheckOptions::default());
+        let errors = checked.diagnostics.iter().filter(|d| d.is_error());
+        errors.map(|d| format!("{}: {}", d.code, d.message)).collect::<Vec<_>>()
+    };
+    assert_eq!(errors("sampler.ddim(eps_model(net), schedule.leading(s, 10))"), Vec::<String>::new());
+    for (sampler, says) in [
+        ("ddim(net, schedule.leading(s, 10))", "what the network predicts: eps_model(net)"),
+        ("ddim(flow_model(net), schedule.leading(s, 10))", "flow(sigmas) of std.schedule"),
+        ("euler(v_model(net), schedule.ve(schedule.karras(10)))", "a variance-preserving grid"),
+        ("flow_euler(eps_model(net), schedule.leading(s, 10))", "straight paths"),
+        (
+            "dpm_solver(eps_model(net), schedule.leading(s, 10), of = \"eps\")",
+            "cannot step to the clean image",
+        ),
+        ("heun(v_model(net), schedule.trailing(schedule.zero_terminal_snr(s), 10))", "divides by alpha"),
+        ("ddim(eps_model(net), schedule.leading(s, 1001))", "the schedule has 1000 timesteps"),
+    ] {
+        let found = errors(&format!("sampler.{sampler}"));
+        assert!(
+            found.len() == 1 && found[0].starts_with("E0309") && found[0].contains(says),
+            "{sampler}: {found:#?}"
+        );
+    }
+}
