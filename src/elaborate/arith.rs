@@ -354,7 +354,7 @@ impl Elaborator<'_> {
                 );
             }
         }
-        let given = [(a.1, self.describe(&a.0)), (b.1, self.describe(&b.0))];
+        let given = [(a.1, &a.0), (b.1, &b.0)];
         let (Some(mut x), Some(mut y)) = (self.as_node(&a.0, dtype, a.1), self.as_node(&b.0, dtype, b.1))
         else {
             return Value::Error;

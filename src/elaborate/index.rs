@@ -177,7 +177,7 @@ impl Elaborator<'_> {
             parts.push(part);
         }
         let space = self.type_of(&value).and_then(|t| t.space);
-        let given = [(span, self.describe(&value))];
+        let given = [(span, &value)];
         let Some(node) = self.node(&value, span) else { return Value::Error };
         let Some(mut b) = self.builder(span) else { return Value::Error };
         match index(&mut b, node, &parts) {

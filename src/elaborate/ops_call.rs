@@ -74,8 +74,8 @@ impl Elaborator<'_> {
             .find_map(|(v, _)| self.type_of(v))
             .or_else(|| given.iter().find_map(|(v, _)| first_tensor(v).and_then(|t| self.type_of(&t))))
             .map_or(DType::F32, |t| t.dtype);
-        let types: Vec<(Span, String)> =
-            given.iter().filter(|(v, _)| holds_tensor(v)).map(|(v, at)| (*at, self.describe(v))).collect();
+        let tensors: Vec<(Span, &Value)> =
+            given.iter().filter(|(v, _)| holds_tensor(v)).map(|(v, at)| (*at, v)).collect();
         let mut args = Args::default();
         for (p, b) in s.params.iter().zip(&bound) {
             let arg = match b {
@@ -104,7 +104,7 @@ impl Elaborator<'_> {
         let Some(mut b) = self.builder(span) else { return Value::Error };
         match (s.build)(&mut b, &args) {
             Ok(arg) => self.result(arg, span),
-            Err(e) => self.op_error(e, span, &types),
+            Err(e) => self.op_error(e, span, &tensors),
         }
     }
 

@@ -83,9 +83,9 @@ impl Elaborator<'_> {
     }
 
     /// An operation's error at the place of its call, with the types of what it was given.
-    pub(super) fn op_error(&mut self, e: OpError, span: Span, given: &[(Span, String)]) -> Value {
+    pub(super) fn op_error(&mut self, e: OpError, span: Span, given: &[(Span, &Value)]) -> Value {
         let mut d = Diagnostic::error(e.code, e.message);
-        let mut parts: Vec<&(Span, String)> = given.iter().filter(|(at, _)| *at != span).collect();
+        let mut parts: Vec<&(Span, &Value)> = given.iter().filter(|(at, _)| *at != span).collect();
         parts.dedup_by_key(|(at, _)| *at);
         let within = |at: Span| at.file == span.file && span.start <= at.start && at.end <= span.end;
         // A label around others is drawn badly: the operands alone, and the name of the operation before them.
@@ -100,8 +100,8 @@ impl Elaborator<'_> {
                 }
             }
         }
-        for (at, ty) in parts {
-            d = d.label(*at, format!("this is {ty}"));
+        for (at, value) in parts {
+            d = d.label(*at, format!("this is {}", self.describe(value)));
         }
         if let Some(help) = e.help {
             d = d.help(help);

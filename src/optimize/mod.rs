@@ -111,7 +111,9 @@ pub fn optimize(graph: &Graph, options: &Options) -> Graph {
             at_rest += 1;
         } else {
             let new = apply(pass, &graph);
-            at_rest = if unchanged(&graph, &new) { at_rest + 1 } else { 0 };
+            // What nobody needs stands in nobody's way, save as a part of loops that are compared.
+            let same = pass.name == "dead_code" && new.regions.len() == 1 || unchanged(&graph, &new);
+            at_rest = if same { at_rest + 1 } else { 0 };
             graph = new;
         }
         if at_rest >= simplify.len() {
@@ -119,10 +121,11 @@ pub fn optimize(graph: &Graph, options: &Options) -> Graph {
         }
     }
     for pass in on(Stage::Fuse) {
-        graph = apply(pass, &graph);
-        if !options.disabled.contains("dead_code") {
-            graph = dead_code(&graph);
+        let new = apply(pass, &graph);
+        if unchanged(&graph, &new) {
+            continue;
         }
+        graph = if options.disabled.contains("dead_code") { new } else { dead_code(&new) };
     }
     graph
 }
