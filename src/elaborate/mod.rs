@@ -22,6 +22,7 @@ mod looping;
 mod ops_call;
 mod pipeline;
 mod report;
+mod reveal;
 mod signature;
 mod stmt;
 mod trace;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::Elaborator;
 use super::expr::CAPTURED;
+use super::reveal;
 use super::value::{Closure, Env, Value};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::graph::Named;
@@ -49,8 +50,11 @@ impl Elaborator<'_> {
                 }
                 Stmt::Watch(w) => self.watch(w, env),
                 Stmt::Reveal(e, span) => self.reveal(e, *span, env),
+                // What follows is written for the case that it holds.
                 Stmt::Assert(a) => {
-                    self.assert(a, env);
+                    if !self.assert(a, env) {
+                        return Some(Value::Error);
+                    }
                 }
                 Stmt::Update(u) => self.update(u, env),
                 Stmt::Minimize(m) => self.minimize(m, env),
@@ -98,7 +102,12 @@ impl Elaborator<'_> {
             Value::Error => return,
             v => self.describe(v),
         };
-        self.report(Diagnostic::info(codes::REVEALED, format!("this is {shown}")).label(span, shown.clone()));
+        let mut info =
+            Diagnostic::info(codes::REVEALED, format!("this is {shown}")).label(span, shown.clone());
+        if let Some(table) = reveal::table(&value) {
+            info = info.help(table);
+        }
+        self.report(info);
     }
 
     pub(super) fn assert(&mut self, a: &ast::Assert, env: &mut Env) -> bool {

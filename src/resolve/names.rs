@@ -18,8 +18,10 @@ pub fn check(modules: &Modules, id: ModuleId, builtins: &[&str], diagnostics: &m
         top.extend(modules.list[prelude].names.keys().cloned());
     }
     top.extend(module.silent.iter().cloned());
-    // In a file with mistakes, what looks unused may be used in a line that could not be read.
-    let warn = !module.std && module.silent.is_empty();
+    // In a file with mistakes, what looks unused may be used in a line that could not be read; a file of imports alone
+    // gathers names for others.
+    let gathers = module.ast.items.iter().all(|i| matches!(i, Item::Use(_)));
+    let warn = !module.std && module.silent.is_empty() && !gathers;
     let uses = vec![Uses::default()];
     let mut walk = Walk { builtins, scopes: vec![top], diagnostics, seen: HashSet::new(), uses, warn };
     for item in &module.ast.items {
