@@ -7,13 +7,17 @@ use crate::data::{self, Array, ArrayData};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::graph::Graph;
 use crate::graph::program::{COUNT, Entry, EntryKind, EntryOutput, EntryParam, Program};
-use crate::media::{Animation, Filter, Fit, GridShape, Image, ReadOptions, grid_f32, read_image, write_gif};
+use crate::media::{Filter, Fit, ReadOptions, read_image};
 use crate::run::{
     Device, Executor, Rng, RunError, RunOptions, Tensor, Watcher, first_samples, from_array, open,
     set_threads, to_array,
 };
 use crate::shape::{Dim, Type};
 use crate::weights::{self, ParamStore, initialise_into};
+
+mod result;
+
+pub use result::check_output;
 
 /// Settings of a session.
 #[derive(Clone, Debug)]
@@ -33,6 +37,8 @@ pub struct RunSettings {
     pub data: Option<PathBuf>,
     /// The optimizer's passes.
     pub passes: crate::optimize::Options,
+    /// Whether [`RunResult::watched`] is filled: a long loop watches more than memory holds.
+    pub keep_watched: bool,
 }
 
 impl Default for RunSettings {
@@ -45,6 +51,7 @@ impl Default for RunSettings {
             rng: Rng::Philox,
             data: None,
             passes: crate::optimize::Options::default(),
+            keep_watched: false,
         }
     }
 }
@@ -63,7 +70,7 @@ pub struct Given {
 pub struct RunResult {
     /// The outputs, described and computed.
     pub outputs: Vec<(EntryOutput, Array)>,
-    /// Values of `watch` in loops: name, step, value.
+    /// Values of `watch` in loops: name, step, value; with [`RunSettings::keep_watched`].
     pub watched: Vec<(String, usize, Array)>,
     /// What a trace asked for, by field path (`PATH@STEP` inside loops).
     pub traced: Vec<(String, Array)>,
@@ -111,21 +118,19 @@ impl Session {
         &self.program
     }
 
-    /// Loads weights from a file or folder, or from `NAME.safetensors` beside the pipeline's `file` if that
-    /// is there and `argument` is `None`.
+    /// Loads weights from a file or folder; if `argument` is `None`, from `NAME.safetensors` and the files of each
+    /// `from` beside the pipeline's `file`, as far as they are there.
     ///
     /// # Errors
     /// Everything that is wrong with them (E07…).
     pub fn load_weights(&mut self, argument: Option<&Path>, file: &Path) -> Result<(), Vec<Diagnostic>> {
-        let shipped = weights::shipped(file);
-        let path = match argument {
-            Some(path) => path.to_path_buf(),
-            None if shipped.is_file() => shipped,
-            None => return Ok(()),
+        let weights = &self.program.weights;
+        let (store, remarks) = match argument {
+            Some(path) => weights::load(weights, path, true, &self.device)?,
+            None => weights::load_beside(weights, file, true, &self.device)?,
         };
-        let (store, remarks) = weights::load(&self.program.weights, &path, true, &self.device)?;
+        self.trained = argument.is_some() || weights::shipped(file).is_file();
         self.weights = store;
-        self.trained = true;
         self.warnings = remarks;
         Ok(())
     }
@@ -199,6 +204,7 @@ impl Session {
         let mut record = Recorder {
             inner: watcher,
             trace: &entry.traced,
+            keep_watched: self.settings.keep_watched,
             watched: Vec::new(),
             traced: Vec::new(),
             warnings: std::mem::take(&mut self.warnings),
@@ -293,6 +299,7 @@ fn failed(e: RunError) -> Option<Diagnostic> {
 struct Recorder<'a> {
     inner: &'a mut dyn Watcher,
     trace: &'a [String],
+    keep_watched: bool,
     watched: Vec<(String, usize, Array)>,
     traced: Vec<(String, Array)>,
     warnings: Vec<Diagnostic>,
@@ -308,7 +315,8 @@ impl Watcher for Recorder<'_> {
             return;
         }
         self.inner.watch(name, step, of, value);
-        if of > 1
+        if self.keep_watched
+            && of > 1
             && let Ok(array) = to_array(value)
         {
             self.watched.push((name.to_string(), step, array));
@@ -435,128 +443,4 @@ fn tensor_file(path: &Path, name: &str) -> Result<Array, Diagnostic> {
         _ => Err(Diagnostic::error(codes::BAD_FLAG, format!("cannot tell what `{}` is", path.display()))
             .help("tensors are read from .npy and .safetensors")),
     }
-}
-
-/// Checks before a run that [`RunResult::write`] knows the form that a file's name asks for.
-///
-/// # Errors
-/// Another ending (E0901).
-pub fn check_output(path: &Path) -> Result<(), Diagnostic> {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    if matches!(extension.as_deref(), Some("png" | "gif" | "npy" | "safetensors")) {
-        return Ok(());
-    }
-    Err(Diagnostic::error(codes::BAD_FLAG, format!("cannot tell the form of `{}`", path.display()))
-        .help("name it .png (a grid of images), .gif, .npy or .safetensors"))
-}
-
-impl RunResult {
-    /// Writes the result: `.png` a grid of images, `.gif` an animation (of the loop's watched images, else of
-    /// the batch), `.npy` the only output, `.safetensors` all outputs by name and
-    /// what was traced.
-    ///
-    /// # Errors
-    /// A form that does not suit the outputs (E0901), a file that cannot be written (E0902).
-    pub fn write(&self, path: &Path, columns: Option<usize>) -> Result<(), Diagnostic> {
-        let bad = |m: String, help: &str| Err(Diagnostic::error(codes::BAD_FLAG, m).help(help.to_string()));
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        match extension.as_deref() {
-            Some("png") => match self.outputs.iter().find_map(|(_, a)| picture(a, columns)) {
-                Some(image) => image?.write_png(path),
-                None => bad(
-                    format!(
-                        "`{}`: the graph gives no image [n, c, h, w] with 1 or 3 channels",
-                        path.display()
-                    ),
-                    "write it to .npy or .safetensors, or let the graph end in an image",
-                ),
-            },
-            Some("gif") => {
-                let frames = self.frames(columns)?;
-                write_gif(path, &frames, &Animation::default())
-            }
-            Some("npy") => match self.outputs.as_slice() {
-                [(_, array)] => data::write_npy(path, array),
-                several => bad(
-                    format!("a .npy holds one tensor, and the graph gives {}", several.len()),
-                    "write them to .safetensors",
-                ),
-            },
-            Some("safetensors") => {
-                let outputs = self.outputs.iter().map(|(o, a)| (&o.name, a));
-                let named: Vec<(&str, Tensor)> = outputs
-                    .chain(self.traced.iter().map(|(n, a)| (n, a)))
-                    .map(|(n, a)| Ok((n.as_str(), from_array(a, &Device::Cpu)?)))
-                    .collect::<Result<_, Diagnostic>>()?;
-                weights::store::save(named.iter().map(|(n, t)| (*n, t)), path, &BTreeMap::new())
-            }
-            _ => check_output(path),
-        }
-    }
-
-    fn frames(&self, columns: Option<usize>) -> Result<Vec<Image>, Diagnostic> {
-        let mut frames = Vec::new();
-        for (_, _, array) in &self.watched {
-            if let Some(image) = picture(array, columns) {
-                frames.push(image?);
-            }
-        }
-        if frames.is_empty() {
-            // No loop to show: one frame per image.
-            for (_, array) in &self.outputs {
-                for k in 0..array.rows() {
-                    if let Some(image) = picture(&array.take(&[k])?, columns) {
-                        frames.push(image?);
-                    }
-                }
-            }
-        }
-        if frames.is_empty() {
-            return Err(Diagnostic::error(codes::BAD_FLAG, "the graph gives no images for a .gif")
-                .help("`watch` an image in the loop, or let the graph end in images"));
-        }
-        Ok(frames)
-    }
-
-    /// A line about each output: its value if it is one number, else its type and range.
-    pub fn summaries(&self) -> Vec<(String, String)> {
-        self.outputs
-            .iter()
-            .map(|(o, a)| {
-                let values = numbers(a);
-                let text = match values.as_slice() {
-                    [one] if a.shape.is_empty() => format!("{one}"),
-                    _ => {
-                        let n = values.len().max(1) as f64;
-                        let mean = values.iter().sum::<f64>() / n;
-                        let (lo, hi) = values
-                            .iter()
-                            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
-                        format!("{:?} mean {mean:.6}, from {lo:.6} to {hi:.6}", a.shape)
-                    }
-                };
-                (o.name.clone(), text)
-            })
-            .collect()
-    }
-}
-
-fn numbers(a: &Array) -> Vec<f64> {
-    match &a.data {
-        ArrayData::U8(v) => v.iter().map(|x| f64::from(*x)).collect(),
-        ArrayData::I64(v) => v.iter().map(|x| *x as f64).collect(),
-        ArrayData::F32(v) => v.iter().map(|x| f64::from(*x)).collect(),
-        ArrayData::F64(v) => v.clone(),
-        ArrayData::Text(_) => Vec::new(),
-    }
-}
-
-/// Images [n, c, h, w] in [0, 1] as a grid; `None` for what is no picture.
-fn picture(a: &Array, columns: Option<usize>) -> Option<Result<Image, Diagnostic>> {
-    let [n, c, h, w] = <[usize; 4]>::try_from(a.shape.as_slice()).ok()?;
-    if !matches!(c, 1 | 3) || n == 0 {
-        return None;
-    }
-    let pixels: Vec<f32> = numbers(a).into_iter().map(|v| v as f32).collect();
-    Some(grid_f32(&pixels, GridShape { n, c, h, w }, columns))
 }

@@ -8,6 +8,7 @@ mod files;
 mod fmt;
 mod graph;
 mod new;
+mod preview;
 mod progress;
 mod report;
 mod run;

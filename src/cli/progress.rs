@@ -7,21 +7,33 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::preview::Preview;
 use super::report;
-use crate::run::Watcher;
+use crate::run::{Tensor, Watcher};
 
-/// A watcher that shows the steps of a loop, and ends the run on Ctrl-C.
+/// Between two pictures of a preview.
+const FRAME: Duration = Duration::from_millis(200);
+
+/// A watcher that shows the steps of a loop and the images watched in it, and ends the run on Ctrl-C.
 pub(super) struct Bar {
     bar: Option<ProgressBar>,
     quiet: bool,
     started: Instant,
     line: Instant,
+    preview: Option<Preview>,
+    frame: Instant,
     cancelled: Arc<AtomicBool>,
 }
 
 /// The style of all bars.
 pub(super) fn style() -> ProgressStyle {
     ProgressStyle::with_template("{bar:32} {pos}/{len}  {per_sec}  {eta} left  {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// The same with room for a picture underneath.
+fn steps_style() -> ProgressStyle {
+    ProgressStyle::with_template("{bar:32} {pos}/{len}  {per_sec}  {eta} left\n{msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
@@ -40,7 +52,9 @@ pub(super) fn on_interrupt() -> Arc<AtomicBool> {
 
 impl Bar {
     pub(super) fn steps(quiet: bool) -> Bar {
-        Bar { bar: None, quiet, started: Instant::now(), line: Instant::now(), cancelled: on_interrupt() }
+        let now = Instant::now();
+        let preview = if quiet { None } else { Preview::on_terminal() };
+        Bar { bar: None, quiet, started: now, line: now, preview, frame: now, cancelled: on_interrupt() }
     }
 
     pub(super) fn finish(&self) {
@@ -51,13 +65,21 @@ impl Bar {
 }
 
 impl Watcher for Bar {
+    fn watch(&mut self, _name: &str, _step: usize, of: usize, value: &Tensor) {
+        let Some(preview) = self.preview.filter(|_| of > 1 && self.frame.elapsed() > FRAME) else { return };
+        if let (Some(bar), Some(picture)) = (&self.bar, preview.of(value)) {
+            bar.set_message(picture);
+            self.frame = Instant::now();
+        }
+    }
+
     fn progress(&mut self, step: usize, of: usize) {
         // Nothing is shown for what takes less than a second.
         if self.quiet || self.started.elapsed() < Duration::from_secs(1) {
             return;
         }
         if std::io::stderr().is_terminal() {
-            let bar = self.bar.get_or_insert_with(|| ProgressBar::new(of as u64).with_style(style()));
+            let bar = self.bar.get_or_insert_with(|| ProgressBar::new(of as u64).with_style(steps_style()));
             bar.set_position(step as u64);
         } else if self.line.elapsed() > Duration::from_secs(5) {
             self.line = Instant::now();

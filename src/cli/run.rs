@@ -28,7 +28,7 @@ pub(super) struct RunArgs {
 /// The flags that every graph takes.
 #[derive(Args, Clone, Debug)]
 struct Common {
-    /// Where the result goes: .png (a grid), .gif, .npy, .safetensors
+    /// Where the result goes: .png (a grid), .gif, .npy, .safetensors, .csv, .md
     #[arg(long, short, value_name = "OUT")]
     output: Option<PathBuf>,
     /// Weights: a file, a run folder or a published folder; those beside the file if left out
@@ -201,6 +201,7 @@ fn flag(p: &EntryParam) -> Arg {
     }
     match &p.default {
         Some(StaticValue::None) => arg,
+        Some(StaticValue::Str(text)) => arg.default_value(text.clone()),
         Some(default) => arg.default_value(default.to_string()),
         None => arg.required(true),
     }
@@ -272,6 +273,11 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         rng: if common.rng == "torch" { Rng::Torch } else { Rng::Philox },
         data: common.options.data.clone(),
         passes: common.options.passes().map_err(wrong)?,
+        keep_watched: common
+            .output
+            .as_ref()
+            .and_then(|o| o.extension())
+            .is_some_and(|e| e.eq_ignore_ascii_case("gif")),
     };
     // A run may take hours; what it cannot write is said before.
     if let Some(out) = &common.output {

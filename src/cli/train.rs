@@ -144,8 +144,13 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
     options.origin = origin(&start, &sources);
     // A run that has a checkpoint goes on from there; the weights it began with may be gone.
     let begun = start.resume && crate::weights::locate::newest_checkpoint(&start.folder).is_some();
-    if let Some(path) = start.weights.as_ref().filter(|_| !begun) {
-        match crate::weights::load(&program.weights, path, true, &device) {
+    if !begun {
+        // Without `--weights` a run begins anew, with what `from` names where that lies beside the file.
+        let loaded = match &start.weights {
+            Some(path) => crate::weights::load(&program.weights, path, true, &device),
+            None => crate::weights::load_beside(&program.weights, &start.file, false, &device),
+        };
+        match loaded {
             Ok((store, remarks)) => {
                 report::print(&remarks, &sources);
                 options.weights = store;

@@ -191,7 +191,7 @@ impl Walk {
                     let mut cx = GradContext { to: builder, inputs: &values, output, grad: g };
                     op.grad(&mut cx)
                 };
-                let grads = grads.map_err(|e| refusal(builder, &op, e))?;
+                let grads = grads.map_err(|e| refusal(builder, op, e))?;
                 self.add_all(builder, op.name(), &inputs, grads, &active)
             }
         }

@@ -9,7 +9,7 @@ use super::fields::new_param;
 use super::value::{CallArgs, ParamDecl, Value};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::ops::random;
-use crate::ops::{Emit, OpError};
+use crate::ops::{Cast, Emit, OpError};
 use crate::shape::{DType, Type};
 use crate::source::Span;
 
@@ -338,6 +338,8 @@ impl Elaborator<'_> {
             let result = random::categorical(&mut build, node, site);
             return Some(self.emitted(result, span));
         }
+        // Noise like numbers of another precision is drawn in single precision.
+        let mut dtype = DType::F32;
         let shape = match (get("shape"), get("like")) {
             (Some((v, at)), None) if v.is_tensor() => {
                 return Some(self.error_help(
@@ -350,7 +352,12 @@ impl Elaborator<'_> {
             }
             (Some((v, at)), None) => self.dims(&v, at)?,
             (None, Some((v, at))) => match self.type_of(&v) {
-                Some(t) => t.shape,
+                Some(t) => {
+                    if t.dtype.is_float() {
+                        dtype = t.dtype;
+                    }
+                    t.shape
+                }
                 None => {
                     let found = self.describe(&v);
                     return Some(self.error(
@@ -420,6 +427,10 @@ impl Elaborator<'_> {
                 let mut build = self.builder(span)?;
                 random::randint(&mut build, lo, hi, shape, site)
             }
+        };
+        let result = match result {
+            Ok(noise) if dtype != f32 => self.builder(span)?.emit(Cast { dtype }.into(), &[noise]),
+            result => result,
         };
         Some(self.emitted(result, span))
     }

@@ -258,7 +258,8 @@ mod tests {
             |g: &mut Graph| g.regions[1].watches.clear(),
             |g: &mut Graph| g.regions[0].dag[NodeId::new(0)].path = "other".into(),
             |g: &mut Graph| {
-                g.regions[0].dag[NodeId::new(3)].op = Const { value: 1.0, dtype: DType::F32 }.into();
+                g.regions[0].dag[NodeId::new(3)].op =
+                    Arc::new(Const { value: 1.0, dtype: DType::F32 }.into());
             },
         ] {
             let mut other = graph.clone();

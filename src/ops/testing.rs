@@ -114,7 +114,7 @@ impl Tape {
         for (i, node) in self.nodes.iter().enumerate() {
             let cx = context(&node.ty);
             let args: Vec<Tensor> = node.inputs.iter().map(|n| values[n.index()].clone()).collect();
-            let value = match &*node.op {
+            let value = match &node.op {
                 Op::Input(_) => given.next().expect("an input").clone(),
                 Op::Const(c) => Tensor::full(c.value, (), &Device::Cpu)
                     .and_then(|t| t.to_dtype(candle_dtype(c.dtype)))

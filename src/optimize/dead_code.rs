@@ -1,7 +1,7 @@
 //! Dead code: nodes that no output, watch or update needs; outputs, carries, inputs and columns of loops that
 //! nobody reads. Inputs of the root stay, since they are what the graph is called with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::rewrite::rename;
@@ -11,14 +11,33 @@ use crate::shape::{DType, Type};
 
 /// Removes it.
 pub fn dead_code(graph: &Graph) -> Graph {
-    let mut live = Live { graph, nodes: vec![Vec::new(); graph.regions.len()], loops: HashMap::new() };
-    let roots = graph.roots(0);
-    live.region(0, &roots);
+    let live = Live::of(graph);
     let mut new = Graph { output_names: graph.output_names.clone(), ..Graph::new(graph.name.clone()) };
     let map = live.rebuild(0, &mut new, 0, &Kept::default());
     new.regions[0].outputs = graph.root().outputs.iter().map(|o| map[o.index()]).collect();
     new.updates = rename(&graph.updates, &map);
     new
+}
+
+/// Whether everything is needed.
+pub(super) fn idle(graph: &Graph) -> bool {
+    let live = Live::of(graph);
+    let all = |on: &[bool]| on.iter().all(|on| *on);
+    // A region that was not reached belongs to no loop any more.
+    let regions = live.nodes.iter().zip(&graph.regions).enumerate().all(|(i, (on, region))| {
+        on.len() == region.dag.node_count() && (all(on) || i == 0 && inputs_aside(graph, on))
+    });
+    regions
+        && live.loops.values().all(|p| all(&p.inputs) && all(&p.outputs))
+        && graph.regions.iter().flat_map(|r| r.dag.node_weights()).all(|n| match &*n.op {
+            Op::Loop(l) => live.columns(l).len() == l.columns.len(),
+            _ => true,
+        })
+}
+
+/// Whether all but inputs of the root are needed.
+fn inputs_aside(graph: &Graph, on: &[bool]) -> bool {
+    graph.root().dag.node_weights().zip(on).all(|(n, on)| *on || matches!(&*n.op, Op::Input(_)))
 }
 
 /// Which parts of a loop are needed.
@@ -43,7 +62,13 @@ struct Kept {
     columns: HashMap<u32, u32>,
 }
 
-impl Live<'_> {
+impl<'g> Live<'g> {
+    fn of(graph: &'g Graph) -> Self {
+        let mut live = Live { graph, nodes: vec![Vec::new(); graph.regions.len()], loops: HashMap::new() };
+        live.region(0, &graph.roots(0));
+        live
+    }
+
     /// Marks what `roots` and watches need, bodies of loops included.
     fn region(&mut self, region: RegionId, roots: &[NodeId]) {
         let graph = self.graph;
@@ -160,18 +185,22 @@ impl Live<'_> {
         self.loops.get(&(l.region as usize)).cloned().unwrap_or_default()
     }
 
+    /// The columns that the body of a loop reads.
+    fn columns(&self, l: &Loop) -> BTreeSet<u32> {
+        let region = l.region as usize;
+        let body = &self.graph.regions[region];
+        let read = body.ids().filter(|id| self.nodes[region][id.index()]);
+        read.filter_map(|id| match &*body.node(id).op {
+            Op::Column(c) => Some(c.index),
+            _ => None,
+        })
+        .collect()
+    }
+
     fn rebuild_loop(&self, l: &Loop, parts: &Parts, new: &mut Graph) -> Loop {
         let old = l.region as usize;
         let body = &self.graph.regions[old];
-        let read = body.ids().filter(|id| self.nodes[old][id.index()]);
-        let mut columns: Vec<u32> = read
-            .filter_map(|id| match &*body.node(id).op {
-                Op::Column(c) => Some(c.index),
-                _ => None,
-            })
-            .collect();
-        columns.sort_unstable();
-        columns.dedup();
+        let columns = self.columns(l);
         let renumber = |on: &mut dyn Iterator<Item = u32>| on.zip(0..).collect::<HashMap<u32, u32>>();
         let kept = Kept {
             inputs: renumber(&mut (0..).zip(&parts.inputs).filter(|(_, on)| **on).map(|(i, _)| i)),

@@ -19,6 +19,16 @@ pub fn hoist(graph: &Graph) -> Graph {
     new
 }
 
+/// Whether nothing can leave any loop.
+pub(super) fn idle(graph: &Graph) -> bool {
+    let hoist = Hoist { graph };
+    let stays = |n: &Node| match &*n.op {
+        Op::Loop(l) => hoist.find(l).captured.is_empty(),
+        _ => true,
+    };
+    graph.regions.iter().all(|r| r.dag.node_weights().all(stays))
+}
+
 struct Hoist<'g> {
     graph: &'g Graph,
 }

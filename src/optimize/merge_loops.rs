@@ -32,6 +32,14 @@ pub fn merge_loops(graph: &Graph) -> Graph {
     graph.clone()
 }
 
+/// Whether no region has two loops that take the same.
+pub(super) fn idle(graph: &Graph) -> bool {
+    graph.regions.iter().all(|region| {
+        let loops: Vec<&Node> = region.dag.node_weights().filter(|n| matches!(&*n.op, Op::Loop(_))).collect();
+        loops.iter().enumerate().all(|(i, a)| loops[i + 1..].iter().all(|b| a.inputs != b.inputs))
+    })
+}
+
 fn merge(graph: &Graph, region: RegionId, a: (NodeId, &Loop), b: (NodeId, &Loop)) -> Option<Graph> {
     let dag = &graph.regions[region].dag;
     let (x, y) = (a.1, b.1);

@@ -47,8 +47,8 @@ pub struct Pass {
     pub run: fn(&Graph) -> Graph,
     /// When it runs.
     pub stage: Stage,
-    /// Whether it has nothing to do where there is no loop.
-    pub of_loops: bool,
+    /// Whether it can be seen, for less than a copy of the graph, that it would leave all as it is.
+    pub idle: fn(&Graph) -> bool,
 }
 
 /// When a pass runs.
@@ -62,13 +62,13 @@ pub enum Stage {
 
 /// Every pass, in the order in which they run.
 pub const PASSES: &[Pass] = &[
-    of_loops(simplify("merge_loops", "one run for two loops over the same", merge_loops)),
+    unless(merge_loops::idle, simplify("merge_loops", "one run for two loops over the same", merge_loops)),
     simplify("common_subexpressions", "equal nodes become one", common_subexpressions),
     simplify("constant_folding", "arithmetic of constants, in f64", constant_folding),
     simplify("algebraic", "identities of zero, one, negation, reshaping", algebraic),
     simplify("pad_sums", "gradients of parts of a tensor side by side", pad_sums),
-    of_loops(simplify("hoist", "loop-invariant code leaves its loop", hoist)),
-    simplify("dead_code", "what nobody needs goes", dead_code),
+    unless(hoist::idle, simplify("hoist", "loop-invariant code leaves its loop", hoist)),
+    unless(dead_code::idle, simplify("dead_code", "what nobody needs goes", dead_code)),
     fuse("normalize", "group, layer and RMS norm with silu as one operation", normalize),
     fuse("attention", "softmax(q k^T) v without its matrix of scores", attention),
     fuse("conv_epilogue", "bias and residual added as a convolution is written", conv_epilogue),
@@ -77,15 +77,15 @@ pub const PASSES: &[Pass] = &[
 ];
 
 const fn simplify(name: &'static str, doc: &'static str, run: fn(&Graph) -> Graph) -> Pass {
-    Pass { name, doc, run, stage: Stage::Simplify, of_loops: false }
+    Pass { name, doc, run, stage: Stage::Simplify, idle: |_| false }
 }
 
-const fn of_loops(pass: Pass) -> Pass {
-    Pass { of_loops: true, ..pass }
+const fn unless(idle: fn(&Graph) -> bool, pass: Pass) -> Pass {
+    Pass { idle, ..pass }
 }
 
 const fn fuse(name: &'static str, doc: &'static str, run: fn(&Graph) -> Graph) -> Pass {
-    Pass { name, doc, run, stage: Stage::Fuse, of_loops: false }
+    Pass { name, doc, run, stage: Stage::Fuse, idle: |_| false }
 }
 
 /// What `optimize` does.
@@ -107,7 +107,7 @@ pub fn optimize(graph: &Graph, options: &Options) -> Graph {
     // A pass is done once every pass since its last run, itself included, left the graph as it was.
     let mut at_rest = 0;
     for pass in simplify.iter().cycle().take(ROUNDS * simplify.len()) {
-        if pass.of_loops && graph.regions.len() == 1 {
+        if (pass.idle)(&graph) {
             at_rest += 1;
         } else {
             let new = apply(pass, &graph);

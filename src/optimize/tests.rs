@@ -187,7 +187,7 @@ fn equal_nodes_become_one_and_noise_does_not() {
     });
     let new = dead_code(&common_subexpressions(&g));
     validate::validate(&new).unwrap();
-    let ops: Vec<&str> = new.root().dag.node_weights().map(|n| crate::ops::Primitive::name(&n.op)).collect();
+    let ops: Vec<&str> = new.root().dag.node_weights().map(|n| crate::ops::Primitive::name(&*n.op)).collect();
     assert_eq!(ops, ["input", "exp", "normal", "normal", "add", "add"]);
     assert_eq!(new.root().outputs[0], new.root().outputs[1]);
 }

@@ -88,7 +88,7 @@ fn sample() -> Entry {
     let shape: Vec<Dim> = [1usize, 1, 1, 3].iter().map(|d| Dim::from(*d)).collect();
     let image = b.emit(Op::Reshape(Reshape { shape }), &[w]).unwrap();
     graph.regions[0].outputs = vec![image];
-    let ty = graph.root().node(image).ty.clone();
+    let ty = (*graph.root().node(image).ty).clone();
     let outputs = vec![EntryOutput { name: "out".into(), ty, image: true }];
     Entry {
         name: "sample".into(),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candle_core::Device;
 
+use super::locate::beside;
 use super::{FileSet, Header, ParamStore, locate, read_header};
 use crate::diagnostic::{Code, Diagnostic, codes, did_you_mean};
 use crate::graph::program::Weight;
@@ -31,8 +32,12 @@ pub fn check(weights: &[Weight], argument: &Path, average: bool) -> Vec<Diagnost
 
 /// Finds the weights in what `argument` names: a file, a run folder, a published folder.
 pub fn open(weights: &[Weight], argument: &Path, average: bool) -> Opened {
+    opened(weights, locate(weights, argument, average))
+}
+
+fn opened(weights: &[Weight], sets: Result<Vec<FileSet>, Vec<Diagnostic>>) -> Opened {
     let mut opened = Opened::default();
-    match locate(weights, argument, average) {
+    match sets {
         Ok(sets) => sets.iter().for_each(|set| opened.add(weights, set)),
         Err(errors) => opened.diagnostics = errors,
     }
@@ -49,15 +54,34 @@ pub fn load(
     average: bool,
     device: &Device,
 ) -> Result<(ParamStore, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let opened = open(weights, argument, average);
-    if opened.diagnostics.iter().any(Diagnostic::is_error) {
-        return Err(opened.diagnostics);
-    }
-    let store = opened.read(device).map_err(|d| vec![d])?;
-    Ok((store, opened.diagnostics))
+    open(weights, argument, average).finish(device)
+}
+
+/// Checks and reads what lies beside the pipeline's `file`: the file of each `from`, and with `own` its own weights.
+/// Nothing there is no error: the store is empty. Nor is what the pipeline does not read of another's file.
+///
+/// # Errors
+/// Everything that is wrong with what is there.
+pub fn load_beside(
+    weights: &[Weight],
+    file: &Path,
+    own: bool,
+    device: &Device,
+) -> Result<(ParamStore, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut opened = opened(weights, beside(weights, file, own));
+    opened.diagnostics.retain(|d| d.code != codes::WEIGHT_EXTRA);
+    opened.finish(device)
 }
 
 impl Opened {
+    fn finish(self, device: &Device) -> Result<(ParamStore, Vec<Diagnostic>), Vec<Diagnostic>> {
+        if self.diagnostics.iter().any(Diagnostic::is_error) {
+            return Err(self.diagnostics);
+        }
+        let store = self.read(device).map_err(|d| vec![d])?;
+        Ok((store, self.diagnostics))
+    }
+
     /// Reads what was found.
     ///
     /// # Errors

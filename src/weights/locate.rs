@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::Layout;
+use super::{Layout, read_header};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::fs::plain;
 use crate::graph::program::Weight;
@@ -24,6 +24,33 @@ pub struct FileSet {
 /// Where the weights lie that ship beside a pipeline: `pipelines/vae.taper` has `pipelines/vae.safetensors`.
 pub fn shipped(file: &Path) -> PathBuf {
     file.with_extension("safetensors")
+}
+
+/// What lies beside a pipeline's `file`: with `own` the [`shipped`] weights, and for what those have not, the file
+/// of each `from`. What is not there is left out.
+///
+/// # Errors
+/// A file, layout or index of shards that cannot be read.
+pub fn beside(weights: &[Weight], file: &Path, own: bool) -> Result<Vec<FileSet>, Vec<Diagnostic>> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let shipped = Some(shipped(file)).filter(|path| own && path.is_file());
+    let header = shipped.as_deref().map(read_header).transpose().map_err(|d| vec![d])?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for (i, weight) in weights.iter().enumerate() {
+        let here = header.as_ref().is_some_and(|h| h.tensors.contains_key(&weight.path));
+        match &weight.from {
+            Some(from) if !here => theirs.extend(files(folder, &from.file).is_ok().then_some(i)),
+            _ => ours.push(i),
+        }
+    }
+    let mut sets = published(weights, folder, theirs)?;
+    sets.extend(shipped.filter(|_| !ours.is_empty()).map(|file| FileSet {
+        files: vec![file],
+        root: String::new(),
+        layout: None,
+        weights: ours,
+    }));
+    Ok(sets)
 }
 
 /// The newest complete checkpoint of a run folder, and its step.
@@ -65,7 +92,7 @@ pub fn locate(weights: &[Weight], argument: &Path, average: bool) -> Result<Vec<
             }
         };
     }
-    published(weights, argument)
+    published(weights, argument, (0..weights.len()).collect())
 }
 
 /// `ema.safetensors`, else `model.safetensors`, of the folder itself or of its newest checkpoint.
@@ -80,10 +107,15 @@ fn run_file(folder: &Path, average: bool) -> Option<PathBuf> {
         .find(|f| f.is_file())
 }
 
-fn published(weights: &[Weight], folder: &Path) -> Result<Vec<FileSet>, Vec<Diagnostic>> {
+/// The files of a folder that the weights of these numbers come from.
+fn published(
+    weights: &[Weight],
+    folder: &Path,
+    numbers: Vec<usize>,
+) -> Result<Vec<FileSet>, Vec<Diagnostic>> {
     let (mut sets, mut errors) = (Vec::<FileSet>::new(), Vec::new());
     let mut groups: BTreeMap<(String, String, Option<String>), Vec<usize>> = BTreeMap::new();
-    for (i, weight) in weights.iter().enumerate() {
+    for (i, weight) in numbers.into_iter().filter_map(|i| weights.get(i).map(|w| (i, w))) {
         let key = match &weight.from {
             Some(s) => (s.file.clone(), s.root.clone(), s.layout.clone()),
             None => ("model.safetensors".into(), String::new(), None),

@@ -11,7 +11,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Opened, check, load, open};
+pub use check::{Opened, check, load, load_beside, open};
 pub use header::{Header, TensorInfo, read_header};
 pub use init::{initialise, initialise_into};
 pub use layout::Layout;

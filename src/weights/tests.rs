@@ -228,3 +228,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn files_beside_a_pipeline_are_found_as_far_as_they_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("guide.taper");
+    let part = |name: &str| from(weight(name, DType::F32, &[2, 3]), "part.safetensors", "part");
+    let model = vec![part("part.net.0.weight"), weight("net.0.bias", DType::F32, &[2])];
+    let paths = |own: bool| {
+        let (store, _) = load_beside(&model, &file, own, &Device::Cpu).unwrap();
+        store.iter().map(|(p, _)| p.to_string()).collect::<Vec<_>>()
+    };
+    assert!(paths(true).is_empty());
+    store().save(&dir.path().join("part.safetensors"), &BTreeMap::new()).unwrap();
+    assert_eq!(paths(true), ["part.net.0.weight"]);
+    store().save(&dir.path().join("guide.safetensors"), &BTreeMap::new()).unwrap();
+    assert_eq!(paths(true), ["net.0.bias", "part.net.0.weight"]);
+    // A training begins its own weights anew.
+    assert_eq!(paths(false), ["part.net.0.weight"]);
+    // What is trained on from another file's weights is found in its own.
+    let mut tuned = store();
+    tuned.insert("part.net.0.weight", Tensor::zeros((2, 3), CandleDType::F32, &Device::Cpu).unwrap());
+    tuned.save(&dir.path().join("guide.safetensors"), &BTreeMap::new()).unwrap();
+    let (store, _) = load_beside(&model, &file, true, &Device::Cpu).unwrap();
+    let sum = store.get("part.net.0.weight").unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+    assert_eq!(sum, 0.0);
+}

@@ -15,3 +15,4 @@ mod replay;
 mod samplers;
 mod tidy;
 mod train;
+mod tutorial;
