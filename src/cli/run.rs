@@ -281,7 +281,7 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
     };
     // A run may take hours; what it cannot write is said before.
     if let Some(out) = &common.output {
-        crate::session::check_output(out).map_err(wrong)?;
+        crate::session::check_output(out, &entry).map_err(wrong)?;
         if out.parent().is_some_and(|p| !p.as_os_str().is_empty() && !p.is_dir()) {
             // The system's own words for what is not there.
             let missing = std::io::Error::from_raw_os_error(2);

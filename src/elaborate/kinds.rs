@@ -91,11 +91,22 @@ impl Elaborator<'_> {
         let found = self.describe(&value);
         let article =
             if matches!(kind.name.chars().next(), Some('a' | 'e' | 'i' | 'o' | 'u')) { "an" } else { "a" };
-        self.report(
+        let d =
             Diagnostic::error(codes::WRONG_KIND, format!("{what}: {name} must be {article} {}", kind.name))
                 .label(at, format!("this is {found}"))
-                .label(kind.span, "declared here"),
-        );
+                .label(kind.span, "declared here");
+        let give = match &*kind.name {
+            "int" => Some("a whole number, such as 8"),
+            "float" => Some("a number, such as 0.5"),
+            "bool" => Some("true or false"),
+            "string" => Some("text, such as \"linear\""),
+            "list" => Some("a list, such as [1, 2, 4]"),
+            _ => None,
+        };
+        self.report(match give {
+            Some(give) => d.help(format!("give {give}")),
+            None => d,
+        });
         Value::Error
     }
 }

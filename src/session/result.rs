@@ -6,23 +6,73 @@ use std::path::Path;
 use super::RunResult;
 use crate::data::{self, Array, ArrayData};
 use crate::diagnostic::{Diagnostic, codes};
-use crate::graph::program::EntryOutput;
+use crate::graph::program::{Entry, EntryOutput};
 use crate::media::table::{self, Column};
 use crate::media::{Animation, GridShape, Image, grid_f32, signed_to_unit, write_curves, write_gif};
 use crate::run::{Device, Tensor, from_array};
 use crate::weights;
 
-/// Checks before a run that [`RunResult::write`] knows the form that a file's name asks for.
+/// Checks before a run that [`RunResult::write`] knows the form that a file's name asks for, and that what the graph
+/// gives fits it.
 ///
 /// # Errors
-/// Another ending (E0901).
-pub fn check_output(path: &Path) -> Result<(), Diagnostic> {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    if matches!(extension.as_deref(), Some("png" | "gif" | "npy" | "safetensors" | "csv" | "md")) {
-        return Ok(());
+/// Another ending, an image or a table of what is none, one tensor of several (E0901).
+pub fn check_output(path: &Path, entry: &Entry) -> Result<(), Diagnostic> {
+    let outputs = &entry.outputs;
+    let image = |o: &EntryOutput| match o.ty.shape.as_slice() {
+        [_, c, _, _] => c.as_const().is_none_or(|c| matches!(c, 1 | 3)),
+        _ => false,
+    };
+    let table = || outputs.iter().all(|o| o.ty.shape.len() < 2 && o.ty.shape == outputs[0].ty.shape);
+    let watched = || entry.graph.regions.iter().skip(1).any(|r| !r.watches.is_empty());
+    match form(path).as_deref() {
+        Some("png") if !outputs.iter().any(image) && !(table() && outputs.len() > 1) => Err(no_image(path)),
+        Some("gif") if !outputs.iter().any(image) && !watched() => Err(no_frames()),
+        Some("npy") if outputs.len() != 1 => Err(several(outputs.len())),
+        Some("csv" | "md") if !table() => Err(no_table(path)),
+        Some("png" | "gif" | "npy" | "safetensors" | "csv" | "md") => Ok(()),
+        _ => Err(unknown(path)),
     }
-    Err(Diagnostic::error(codes::BAD_FLAG, format!("cannot tell the form of `{}`", path.display()))
-        .help("name it .png (a grid of images), .gif, .npy, .safetensors, .csv or .md"))
+}
+
+fn form(path: &Path) -> Option<String> {
+    path.extension().map(|e| e.to_string_lossy().to_lowercase())
+}
+
+fn bad(message: impl Into<String>, help: &str) -> Diagnostic {
+    Diagnostic::error(codes::BAD_FLAG, message).help(help.to_string())
+}
+
+fn unknown(path: &Path) -> Diagnostic {
+    bad(
+        format!("cannot tell the form of `{}`", path.display()),
+        "name it .png (a grid of images), .gif, .npy, .safetensors, .csv or .md",
+    )
+}
+
+fn no_image(path: &Path) -> Diagnostic {
+    bad(
+        format!("`{}`: the graph gives no image [n, c, h, w] with 1 or 3 channels", path.display()),
+        "write it to .npy or .safetensors, or let the graph end in an image",
+    )
+}
+
+fn no_frames() -> Diagnostic {
+    bad(
+        "the graph gives no images for a .gif",
+        "`watch` an image in the loop, or let the graph end in images",
+    )
+}
+
+fn several(count: usize) -> Diagnostic {
+    bad(format!("a .npy holds one tensor, and the graph gives {count}"), "write them to .safetensors")
+}
+
+fn no_table(path: &Path) -> Diagnostic {
+    bad(
+        format!("`{}`: what the graph gives is no table", path.display()),
+        "a table is made of numbers, or of columns [k] of one length; write others to .safetensors",
+    )
 }
 
 impl RunResult {
@@ -33,29 +83,18 @@ impl RunResult {
     /// # Errors
     /// A form that does not suit the outputs (E0901), a file that cannot be written (E0902).
     pub fn write(&self, path: &Path, columns: Option<usize>) -> Result<(), Diagnostic> {
-        let bad = |m: String, help: &str| Err(Diagnostic::error(codes::BAD_FLAG, m).help(help.to_string()));
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        match extension.as_deref() {
+        match form(path).as_deref() {
             Some("png") => match (self.outputs.iter().find_map(|(_, a)| picture(a, columns)), self.table()) {
                 (Some(image), _) => image?.write_png(path),
                 (None, Some(table)) if table.len() > 1 => write_curves(path, &table::panels(&table), 0.0),
-                _ => bad(
-                    format!(
-                        "`{}`: the graph gives no image [n, c, h, w] with 1 or 3 channels",
-                        path.display()
-                    ),
-                    "write it to .npy or .safetensors, or let the graph end in an image",
-                ),
+                _ => Err(no_image(path)),
             },
             Some(form @ ("csv" | "md")) => match self.table() {
                 Some(table) => {
                     let text = if form == "csv" { table::csv(&table) } else { table::markdown(&table) };
                     crate::fs::write_atomic(path, text.as_bytes())
                 }
-                None => bad(
-                    format!("`{}`: what the graph gives is no table", path.display()),
-                    "a table is made of numbers, or of columns [k] of one length; write others to .safetensors",
-                ),
+                None => Err(no_table(path)),
             },
             Some("gif") => {
                 let frames = self.frames(columns)?;
@@ -63,10 +102,7 @@ impl RunResult {
             }
             Some("npy") => match self.outputs.as_slice() {
                 [(_, array)] => data::write_npy(path, array),
-                several => bad(
-                    format!("a .npy holds one tensor, and the graph gives {}", several.len()),
-                    "write them to .safetensors",
-                ),
+                all => Err(several(all.len())),
             },
             Some("safetensors") => {
                 let outputs = self.outputs.iter().map(|(o, a)| (&o.name, a));
@@ -76,7 +112,7 @@ impl RunResult {
                     .collect::<Result<_, Diagnostic>>()?;
                 weights::store::save(named.iter().map(|(n, t)| (*n, t)), path, &BTreeMap::new())
             }
-            _ => check_output(path),
+            _ => Err(unknown(path)),
         }
     }
 
@@ -112,8 +148,7 @@ impl RunResult {
             }
         }
         if frames.is_empty() {
-            return Err(Diagnostic::error(codes::BAD_FLAG, "the graph gives no images for a .gif")
-                .help("`watch` an image in the loop, or let the graph end in images"));
+            return Err(no_frames());
         }
         Ok(frames)
     }

@@ -8,6 +8,7 @@ use taper::elaborate::Request;
 use taper::graph::program::{Entry, EntryKind, Program, StaticValue};
 use taper::run::Silent;
 use taper::session::{Given, RunSettings, Session};
+use taper::shape::DType;
 use taper::source::{MemorySources, Sources};
 
 use crate::cli::{path, taper};
@@ -21,7 +22,7 @@ fn entry(sources: &dyn Sources, path: &str, name: &str, open: Option<String>) ->
     let checked = taper::check(sources, path, &CheckOptions::default());
     let program = checked.program.unwrap_or_else(|| panic!("{path}: {:?}", checked.diagnostics));
     let plain = program.entries.iter().find(|e| e.name == name).expect("the entry");
-    let small = [("count", BATCH as i64), ("steps", 4)];
+    let small = [("count", BATCH as i64), ("steps", 4), ("reference", 8)];
     let given = small.iter().filter(|(n, _)| plain.params.iter().any(|p| p.name == *n));
     let given = given.map(|(n, v)| (n.to_string(), StaticValue::Int(*v))).collect();
     let request = Request { pipeline: None, entry: Some((name.into(), given)), open, trace: Vec::new() };
@@ -77,7 +78,7 @@ fn replays(sources: &dyn Sources, path: &str, name: &str) -> usize {
 
 #[test]
 fn every_entry_of_every_pipeline_replays_each_sample_alone() {
-    let mut count = 0;
+    let (mut count, mut measures) = (0, 0);
     for path in files(&root().join("pipelines"), "taper") {
         let path = path.display().to_string();
         let checked = taper::check(&Disk, &path, &CheckOptions::default());
@@ -87,10 +88,17 @@ fn every_entry_of_every_pipeline_replays_each_sample_alone() {
             continue;
         }
         for e in &program.entries {
-            count += usize::from(replays(&Disk, &path, &e.name) > 0);
+            if e.outputs.iter().any(|o| o.ty.dtype != DType::F64) {
+                count += usize::from(replays(&Disk, &path, &e.name) > 0);
+            } else if e.params.iter().any(|p| p.name == "steps") {
+                // A measure of a set of images: no sample of it.
+                let (program, whole) = entry(&Disk, &path, &e.name, None);
+                run(program, &whole, &path, None).unwrap_or_else(|e| panic!("{path}: {e}"));
+                measures += 1;
+            }
         }
     }
-    assert!(count >= 21, "{count} entries");
+    assert!(count >= 40 && measures >= 4, "{count} entries, {measures} measures");
 }
 
 /// Noise in every relation to the batch.
