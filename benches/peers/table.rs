@@ -3,9 +3,14 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use crate::cases::{self, Case};
 use crate::peak;
+
+/// Between turns: threads of a pool (OpenMP's, say) wait for more work by spinning, for some milliseconds, and would take
+/// a core from the other side's turn.
+const REST: Duration = Duration::from_millis(100);
 
 /// A process that repeats a case on request.
 struct Side {
@@ -86,7 +91,9 @@ fn measure(case: &Case, threads: usize) -> Result<Figures, String> {
     let mut figures =
         Figures { ours: vec![], theirs: vec![], ours_kib: 0.0, theirs_kib: 0.0, flops: ours.flops };
     for _ in 0..case.repeats {
+        std::thread::sleep(REST);
         figures.theirs.push(theirs.ask("go")?);
+        std::thread::sleep(REST);
         figures.ours.push(ours.ask("go")?);
     }
     figures.theirs_kib = theirs.end()?;

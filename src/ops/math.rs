@@ -8,6 +8,9 @@ mod powers;
 pub trait Real: Copy {
     /// `exp`.
     fn exp_(self) -> Self;
+    /// `exp` of a number that is not above 0, as softmax takes it: what is below the least normal number is 0. `fused`:
+    /// with fused multiply-adds, for code that is compiled for a machine with them.
+    fn exp_below_(self, fused: bool) -> Self;
     /// `tanh`.
     fn tanh_(self) -> Self;
     /// The error function.
@@ -62,6 +65,10 @@ impl Real for f64 {
         self.exp()
     }
     #[inline(always)]
+    fn exp_below_(self, _fused: bool) -> f64 {
+        self.exp()
+    }
+    #[inline(always)]
     fn tanh_(self) -> f64 {
         self.tanh()
     }
@@ -113,6 +120,29 @@ impl Real for f32 {
     #[inline(always)]
     fn pow_(self, power: f32) -> f32 {
         powers::pow(self, power)
+    }
+
+    /// As [`Real::exp_`], with 2ⁿ added to the exponent: n runs from -126 to 0.
+    #[inline(always)]
+    fn exp_below_(self, fused: bool) -> f32 {
+        const LOW: f32 = -87.0;
+        const LN2_HI: f32 = 0.693_359_4;
+        const LN2_LO: f32 = -2.121_944_4e-4;
+        const ROUND: f32 = 12_582_912.0;
+        let add = |a: f32, b: f32, c: f32| if fused { a.mul_add(b, c) } else { a * b + c };
+        let x = if self < LOW { LOW } else { self };
+        let z = add(x, std::f32::consts::LOG2_E, ROUND);
+        let n = z - ROUND;
+        let r = add(n, -LN2_LO, add(n, -LN2_HI, x));
+        let p = add(1.987_569_1e-4, r, 1.398_199_9e-3);
+        let p = add(p, r, 8.333_452e-3);
+        let p = add(p, r, 4.166_579_6e-2);
+        let p = add(p, r, 1.666_666_5e-1);
+        let p = add(p, r, 0.5);
+        let y = add(p, r * r, r) + 1.0;
+        let y = f32::from_bits(y.to_bits().wrapping_add(z.to_bits() << 23));
+        let y = if self < LOW { 0.0 } else { y };
+        if self.is_nan() { self } else { y }
     }
 
     /// Cephes `expf`: a polynomial of degree 6 after reduction to |r| ≤ ln 2 / 2.

@@ -9,7 +9,9 @@ use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 use super::cpu::{Element, Kernel, apply};
-use super::panel::multiply_panel;
+use super::panel::{multiply_panel, wide};
+use super::tile::Isa;
+use super::transpose::transpose;
 use crate::ops::copies;
 use crate::ops::cpu::vectorised;
 use crate::shape::Type;
@@ -88,23 +90,25 @@ pub(super) fn in_rows(inputs: &[Tensor]) -> Result<Vec<Tensor>> {
         .collect()
 }
 
-/// Writes rows `first .. first + count` of a matrix as a panel, transposed: `width` rows of `T::PANEL`
-/// elements, times `scale`. What the panel has beyond its rows is 0.
+/// Writes rows `first .. first + count` of a matrix as a panel, transposed: `width` rows of `lanes` elements, times
+/// `scale`. What the panel has beyond its rows is 0.
 pub(super) fn load_panel<T: Element>(
     (data, row): (&[T], usize),
     (first, count): (usize, usize),
     width: usize,
     scale: T,
-    panel: &mut Vec<T>,
+    (panel, lanes): (&mut Vec<T>, usize),
 ) {
     panel.clear();
-    panel.resize(width * T::PANEL, T::zero());
-    for j in 0..count {
-        let line = &data[(first + j) * row..][..width];
-        for (out, x) in panel[j..].iter_mut().step_by(T::PANEL).zip(line) {
-            *out = *x * scale;
-        }
+    panel.resize(width * lanes, T::zero());
+    if width == 0 {
+        return;
     }
+    transpose((&data[first * row..], row), (count, width), (panel, lanes));
+    vectorised(
+        #[inline(always)]
+        || panel.iter_mut().for_each(|x| *x *= scale),
+    );
 }
 
 /// Scores of the keys `first .. first + count` with a panel of queries.
@@ -112,23 +116,25 @@ pub(super) fn scores<T: Element>(
     (keys, row): (&[T], usize),
     (first, count): (usize, usize),
     width: usize,
-    panel: &[T],
+    (panel, lanes): (&[T], usize),
     out: &mut [T],
 ) {
-    multiply_panel((count, width), &keys[first * row..], (row, 1), panel, out, T::PANEL, false);
+    multiply_panel((count, width), &keys[first * row..], (row, 1), (panel, lanes), out, lanes, false);
 }
 
 /// The running maximum and sum of each query of a panel.
 pub(super) struct Running<T> {
+    lanes: usize,
     pub(super) largest: Vec<T>,
     pub(super) sum: Vec<T>,
     factor: Vec<T>,
 }
 
 impl<T: Element> Running<T> {
-    pub(super) fn new() -> Running<T> {
-        let none = || vec![T::zero(); T::PANEL];
-        Running { largest: none(), sum: none(), factor: none() }
+    /// Of panels of `lanes` queries, a multiple of `T::PANEL`.
+    pub(super) fn new(lanes: usize) -> Running<T> {
+        let none = || vec![T::zero(); lanes];
+        Running { lanes, largest: none(), sum: none(), factor: none() }
     }
 
     pub(super) fn start(&mut self) {
@@ -137,57 +143,61 @@ impl<T: Element> Running<T> {
     }
 
     /// Takes a block of scores and turns it into exponentials. Gives by what earlier sums of each query are
-    /// to be multiplied.
+    /// to be multiplied. To be called in [`widest`].
     #[inline(always)]
-    pub(super) fn block(&mut self, scores: &mut [T]) -> &[T] {
-        let lanes = T::PANEL;
-        self.factor[..lanes].copy_from_slice(&self.largest[..lanes]);
+    pub(super) fn block(&mut self, scores: &mut [T], fused: bool) -> &[T] {
+        self.factor.copy_from_slice(&self.largest);
         self.raise(scores);
-        for i in 0..lanes {
-            self.factor[i] = (self.factor[i] - self.largest[i]).exp_();
+        for i in 0..self.lanes {
+            self.factor[i] = (self.factor[i] - self.largest[i]).exp_below_(fused);
             self.sum[i] *= self.factor[i];
         }
-        self.exponentials(scores);
-        &self.factor[..lanes]
+        self.exponentials(scores, fused);
+        &self.factor
     }
 
     /// Takes the maximum of a block of scores.
     #[inline(always)]
     pub(super) fn raise(&mut self, scores: &[T]) {
-        let lanes = T::PANEL;
-        // Of a fixed size, so that they become registers.
-        let mut largest = [T::zero(); LANES];
-        largest[..lanes].copy_from_slice(&self.largest[..lanes]);
-        for line in scores.chunks_exact(lanes) {
-            for i in 0..lanes {
-                largest[i] = if line[i] > largest[i] { line[i] } else { largest[i] };
+        for first in (0..self.lanes).step_by(T::PANEL) {
+            // Of a fixed size, so that they become registers.
+            let mut largest = [T::zero(); LANES];
+            let kept = &mut self.largest[first..][..T::PANEL];
+            largest[..T::PANEL].copy_from_slice(kept);
+            for line in scores.chunks_exact(self.lanes) {
+                let line = &line[first..][..T::PANEL];
+                for i in 0..T::PANEL {
+                    largest[i] = if line[i] > largest[i] { line[i] } else { largest[i] };
+                }
             }
+            kept.copy_from_slice(&largest[..T::PANEL]);
         }
-        self.largest[..lanes].copy_from_slice(&largest[..lanes]);
     }
 
     /// Turns a block of scores into exponentials and adds them to the sums; a block has a sum of its own
-    /// first, so that those of long rows stay accurate.
+    /// first, so that those of long rows stay accurate. To be called in [`widest`].
     #[inline(always)]
-    pub(super) fn exponentials(&mut self, scores: &mut [T]) {
-        let lanes = T::PANEL;
-        let mut largest = [T::zero(); LANES];
-        largest[..lanes].copy_from_slice(&self.largest[..lanes]);
-        let mut total = [T::zero(); LANES];
-        for line in scores.chunks_exact_mut(lanes) {
-            for i in 0..lanes {
-                line[i] = (line[i] - largest[i]).exp_();
+    pub(super) fn exponentials(&mut self, scores: &mut [T], fused: bool) {
+        for first in (0..self.lanes).step_by(T::PANEL) {
+            let mut largest = [T::zero(); LANES];
+            largest[..T::PANEL].copy_from_slice(&self.largest[first..][..T::PANEL]);
+            let mut total = [T::zero(); LANES];
+            for line in scores.chunks_exact_mut(self.lanes) {
+                let line = &mut line[first..][..T::PANEL];
+                for i in 0..T::PANEL {
+                    line[i] = (line[i] - largest[i]).exp_below_(fused);
+                }
+                for i in 0..T::PANEL {
+                    total[i] += line[i];
+                }
             }
-            for i in 0..lanes {
-                total[i] += line[i];
-            }
+            self.sum[first..][..T::PANEL].iter_mut().zip(total).for_each(|(s, t)| *s += t);
         }
-        self.sum.iter_mut().zip(total).for_each(|(s, t)| *s += t);
     }
 }
 
 /// At least the elements of a panel.
-const LANES: usize = 32;
+const LANES: usize = 16;
 
 /// Blocks of keys: (first, count).
 pub(super) fn blocks(m: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -211,23 +221,24 @@ impl Kernel for Forward {
             out.fill(T::zero());
             return;
         }
-        let panels = s.l.div_ceil(T::PANEL);
+        let lanes = wide::<T>();
+        let panels = s.l.div_ceil(lanes);
         let new = || Scratch {
             queries: Vec::new(),
-            scores: vec![T::zero(); KEYS * T::PANEL],
-            sums: vec![T::zero(); s.e * T::PANEL],
-            running: Running::new(),
+            scores: vec![T::zero(); KEYS * lanes],
+            sums: vec![T::zero(); s.e * lanes],
+            running: Running::new(lanes),
         };
         let work = |scratch: &mut Scratch<T>, index: usize, panel: usize, out: &mut [T]| {
-            let first = panel * T::PANEL;
-            let count = T::PANEL.min(s.l - first);
+            let first = panel * lanes;
+            let count = lanes.min(s.l - first);
             let part = |i: usize| (s.part(inputs, i, index), s.rows[i].row);
             self.panel(part(0), part(1), part(2), (first, count), scratch, out);
         };
         // Few rows of one matrix are a task of their own; the output is cut by matrices, then by panels.
         let each = |(index, out): (usize, &mut [T])| {
-            let pieces = out.par_chunks_mut(T::PANEL * s.e).enumerate();
-            let least = (1 << 20) / (T::PANEL * s.m * (s.d + s.e)).max(1) + 1;
+            let pieces = out.par_chunks_mut(lanes * s.e).enumerate();
+            let least = (1 << 20) / (lanes * s.m * (s.d + s.e)).max(1) + 1;
             pieces
                 .with_min_len(least.min(panels))
                 .for_each_init(new, |scratch, (panel, out)| work(scratch, index, panel, out));
@@ -239,7 +250,7 @@ impl Kernel for Forward {
 impl Forward {
     fn panel<T: Element>(
         &self,
-        (q, q_row): (&[T], usize),
+        q: (&[T], usize),
         k: (&[T], usize),
         (v, v_row): (&[T], usize),
         (first, count): (usize, usize),
@@ -248,32 +259,62 @@ impl Forward {
     ) {
         let s = &self.0;
         let Scratch { queries, scores: block, sums, running } = scratch;
-        load_panel((q, q_row), (first, count), s.d, T::narrow(s.scale), queries);
+        let lanes = running.lanes;
+        load_panel(q, (first, count), s.d, T::narrow(s.scale), (&mut *queries, lanes));
         running.start();
         sums.fill(T::zero());
         for (key, keys) in blocks(s.m) {
-            let block = &mut block[..keys * T::PANEL];
-            scores(k, (key, keys), s.d, queries, block);
-            vectorised(
+            let block = &mut block[..keys * lanes];
+            scores(k, (key, keys), s.d, (queries, lanes), block);
+            widest(
                 #[inline(always)]
-                || {
-                    let factor = running.block(block);
+                |fused| {
+                    let factor = running.block(block, fused);
                     if key > 0 && factor.iter().any(|f| *f != T::one()) {
-                        for line in sums.chunks_exact_mut(T::PANEL) {
+                        for line in sums.chunks_exact_mut(lanes) {
                             line.iter_mut().zip(factor).for_each(|(s, f)| *s *= *f);
                         }
                     }
                 },
             );
-            multiply_panel((s.e, keys), &v[key * v_row..], (1, v_row), block, sums, T::PANEL, true);
+            multiply_panel((s.e, keys), &v[key * v_row..], (1, v_row), (block, lanes), sums, lanes, true);
         }
-        for (j, out) in out.chunks_exact_mut(s.e).enumerate() {
-            let share = T::one() / running.sum[j];
-            for (o, x) in out.iter_mut().zip(sums[j..].iter().step_by(T::PANEL)) {
-                *o = *x * share;
-            }
+        widest(
+            #[inline(always)]
+            |_| {
+                running.sum.iter_mut().for_each(|x| *x = T::one() / *x);
+                for line in sums.chunks_exact_mut(lanes) {
+                    line.iter_mut().zip(&running.sum).for_each(|(x, share)| *x *= *share);
+                }
+            },
+        );
+        transpose((sums, lanes), (s.e, count), (out, s.e));
+    }
+}
+
+/// Runs a loop compiled for the widest vectors of the machine, and tells it whether fused multiply-adds are instructions
+/// there. Where they are, all vectors give the same bits.
+#[inline(always)]
+pub(super) fn widest<R>(f: impl FnOnce(bool) -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f")]
+        fn avx512<R>(f: impl FnOnce(bool) -> R) -> R {
+            f(true)
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<R>(f: impl FnOnce(bool) -> R) -> R {
+            f(true)
+        }
+        match Isa::detect() {
+            // SAFETY: the features that the functions need were detected.
+            Isa::Avx512 => return unsafe { avx512(f) },
+            // SAFETY: as above.
+            Isa::Avx2 => return unsafe { avx2(f) },
+            Isa::Portable => {}
         }
     }
+    f(cfg!(target_feature = "fma"))
 }
 
 /// On CPU tensors of any layout.
@@ -288,6 +329,6 @@ pub(super) fn attention(scale: f64, inputs: &[Tensor]) -> Result<Tensor> {
 /// Bytes of what the threads of the forward pass use.
 pub(super) fn scratch_bytes(inputs: &[&Type]) -> f64 {
     let width = |i: usize| inputs[i].shape.last().map_or(1, |d| d.eval_with(1)) as f64;
-    let each = 16.0 * (width(0) + width(2) + KEYS as f64 + 3.0);
+    let each = 32.0 * (width(0) + width(2) + KEYS as f64 + 3.0);
     each * inputs[0].dtype.size().max(4) as f64 * rayon::current_num_threads() as f64
 }

@@ -7,10 +7,10 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::attention::{KEYS, Running, Sizes, blocks, in_rows, load_panel, scores};
+use super::attention::{KEYS, Running, Sizes, blocks, in_rows, load_panel, scores, widest};
 use super::cpu::{Element, Kernel, apply};
 use super::panel::multiply_panel;
-use crate::ops::cpu::vectorised;
+use super::transpose::transpose;
 use crate::shape::Type;
 
 /// Queries whose share of the gradients of k and v is summed by itself.
@@ -100,7 +100,7 @@ impl<'a, T: Element> Part<'a, T> {
         Part {
             sizes,
             of,
-            running: Running::new(),
+            running: Running::new(T::PANEL),
             queries: Vec::new(),
             grads: Vec::new(),
             query_rows: zeros(T::PANEL * padded::<T>(s.d)),
@@ -126,8 +126,8 @@ impl<'a, T: Element> Part<'a, T> {
         let s = self.sizes;
         let count = dq.len() / s.d;
         let [q, k, v, y, g] = self.of;
-        load_panel(q, (first, count), s.d, T::narrow(s.scale), &mut self.queries);
-        load_panel(g, (first, count), s.e, T::one(), &mut self.grads);
+        load_panel(q, (first, count), s.d, T::narrow(s.scale), (&mut self.queries, T::PANEL));
+        load_panel(g, (first, count), s.e, T::one(), (&mut self.grads, T::PANEL));
         as_rows(&self.queries, count, s.d, &mut self.query_rows);
         as_rows(&self.grads, count, s.e, &mut self.grad_rows);
         self.inner.fill(T::zero());
@@ -140,16 +140,16 @@ impl<'a, T: Element> Part<'a, T> {
         let at = |(key, keys): (usize, usize)| key * T::PANEL..(key + keys) * T::PANEL;
         for block in blocks(s.m) {
             let weights = &mut self.weights[at(block)];
-            scores(k, block, s.d, &self.queries, weights);
-            vectorised(
+            scores(k, block, s.d, (&self.queries, T::PANEL), weights);
+            widest(
                 #[inline(always)]
-                || self.running.raise(weights),
+                |_| self.running.raise(weights),
             );
         }
         for block in blocks(s.m) {
-            vectorised(
+            widest(
                 #[inline(always)]
-                || self.running.exponentials(&mut self.weights[at(block)]),
+                |fused| self.running.exponentials(&mut self.weights[at(block)], fused),
             );
         }
         self.running.sum.iter_mut().for_each(|sum| *sum = T::one() / *sum);
@@ -157,23 +157,28 @@ impl<'a, T: Element> Part<'a, T> {
         for (key, keys) in blocks(s.m) {
             let weights = &mut self.weights[at((key, keys))];
             let slopes = &mut self.slopes[..keys * T::PANEL];
-            scores(v, (key, keys), s.e, &self.grads, slopes);
+            scores(v, (key, keys), s.e, (&self.grads, T::PANEL), slopes);
             let (share, inner) = (&self.running.sum, &self.inner);
-            vectorised(
+            widest(
                 #[inline(always)]
-                || softmax_slopes(weights, slopes, share, inner),
+                |_| softmax_slopes(weights, slopes, share, inner),
             );
-            multiply_panel((s.d, keys), &k.0[key * k.1..], (1, k.1), slopes, &mut self.sums, T::PANEL, true);
+            multiply_panel(
+                (s.d, keys),
+                &k.0[key * k.1..],
+                (1, k.1),
+                (&*slopes, T::PANEL),
+                &mut self.sums,
+                T::PANEL,
+                true,
+            );
             let rows = (keys, count);
             add_product(rows, weights, &self.grad_rows, padded::<T>(s.e), key, &mut self.out.values);
             add_product(rows, slopes, &self.query_rows, padded::<T>(s.d), key, &mut self.out.keys);
         }
         let scale = T::narrow(s.scale);
-        for (j, out) in dq.chunks_exact_mut(s.d).enumerate() {
-            for (o, x) in out.iter_mut().zip(self.sums[j..].iter().step_by(T::PANEL)) {
-                *o = *x * scale;
-            }
-        }
+        self.sums.iter_mut().for_each(|x| *x *= scale);
+        transpose((&self.sums, T::PANEL), (s.d, count), (dq, s.d));
     }
 }
 
@@ -194,12 +199,9 @@ fn softmax_slopes<T: Element>(weights: &mut [T], slopes: &mut [T], share: &[T], 
 
 /// From a transposed panel to panels of columns: for each, the `count` rows.
 fn as_rows<T: Element>(panel: &[T], count: usize, width: usize, out: &mut [T]) {
-    for (i, line) in panel.chunks_exact(T::PANEL).take(width).enumerate() {
-        let (block, column) = (i / T::PANEL, i % T::PANEL);
-        let out = &mut out[block * T::PANEL * T::PANEL..];
-        for (j, x) in line.iter().take(count).enumerate() {
-            out[j * T::PANEL + column] = *x;
-        }
+    let blocks = panel[..width * T::PANEL].chunks(T::PANEL * T::PANEL);
+    for (block, out) in blocks.zip(out.chunks_exact_mut(T::PANEL * T::PANEL)) {
+        transpose((block, T::PANEL), (block.len() / T::PANEL, count), (out, T::PANEL));
     }
 }
 
@@ -214,7 +216,15 @@ fn add_product<T: Element>(
 ) {
     let out = &mut out[first * width..];
     for (panel, b) in b.chunks_exact(T::PANEL * T::PANEL).enumerate() {
-        multiply_panel((keys, count), a, (T::PANEL, 1), b, &mut out[panel * T::PANEL..], width, true);
+        multiply_panel(
+            (keys, count),
+            a,
+            (T::PANEL, 1),
+            (b, T::PANEL),
+            &mut out[panel * T::PANEL..],
+            width,
+            true,
+        );
     }
 }
 

@@ -15,6 +15,9 @@ use super::tile::{Isa, ROWS, Real};
 /// Output pixels of a task.
 const PIXELS: usize = 512;
 
+/// Bytes of sums that a task keeps beside the output: a part of a second-level cache.
+const SUMS: usize = 1 << 18;
+
 /// Output pixels, of all images, up to which the weights are read where they are.
 const FEW: usize = 64;
 
@@ -82,7 +85,7 @@ struct Task {
 /// Cuts rows between tiles into pieces of about `size`: (first row, rows).
 pub(super) fn row_pieces(m: usize, size: usize) -> Vec<(usize, usize)> {
     let all: Vec<(usize, usize)> = tiles(m).collect();
-    all.chunks((size / ROWS).max(1)).map(|c| (c[0].0, c.iter().map(|t| t.1).sum())).collect()
+    all.chunks((size / Isa::detect().rows()).max(1)).map(|c| (c[0].0, c.iter().map(|t| t.1).sum())).collect()
 }
 
 impl<T: Real> Pass<'_, T> {
@@ -97,8 +100,14 @@ impl<T: Real> Pass<'_, T> {
             // Blocks of one image, so that results can be written in place; of vectors or else of whole rows.
             let width = self.windows.lattice[1];
             let unit = if width.is_multiple_of(T::PANEL) { T::PANEL } else { width };
-            // Strided windows look at more of the image, which has to stay in the cache.
-            let most = (PIXELS / (self.windows.step[0] * self.windows.step[1])).max(PIXELS / 4);
+            let most = match self.windows.step {
+                // Sums that are taken up again, block by block of the depth, have to stay in the cache.
+                _ if self.windows.taps.len() == 1 && self.depth() > BLOCK => PIXELS / 4,
+                // Few outputs are soon computed: what the windows of two tasks share is copied twice.
+                [1, 1] if self.rows <= ROWS => 2 * PIXELS,
+                // Strided windows look at more of the image, which has to stay in the cache.
+                [down, along] => (PIXELS / (down * along)).max(PIXELS / 4),
+            };
             let size = pixels.div_ceil(pixels.div_ceil(most)).next_multiple_of(unit);
             (0..images).flat_map(|i| pieces(pixels, size).map(move |(q, n)| (i * pixels + q, n))).collect()
         } else {
@@ -109,7 +118,7 @@ impl<T: Real> Pass<'_, T> {
             blocks = pieces(images, each).map(|(i, n)| (i * pixels, n * pixels)).collect();
         }
         let wanted = (2 * threads).div_ceil((blocks.len() * self.groups).max(1));
-        let rows = row_pieces(self.rows, self.rows.div_ceil(wanted).next_multiple_of(ROWS).max(10 * ROWS));
+        let rows = row_pieces(self.rows, self.rows.div_ceil(wanted).next_multiple_of(ROWS).max(5 * ROWS));
         let mut out = Vec::new();
         for (q, n) in blocks {
             for group in 0..self.groups {
@@ -189,19 +198,22 @@ impl<T: Real> Pass<'_, T> {
         let n = if ragged { (q1 - q0) / width * filled } else { q1 - q0 };
         let first_channel = task.group * self.rows + row;
         let channels = self.rows * self.groups;
-        let direct = self.whole(size) && (q1 - 1) / pixels == q0 / pixels && !ragged;
+        let depth = self.depth();
+        let in_order = self.whole(size) && (q1 - 1) / pixels == q0 / pixels && !ragged;
+        // Rows of the output lie pages apart, where they push each other out of the cache: sums that are taken up again
+        // are kept together, if there is room.
+        let direct = in_order && (depth <= BLOCK || height * n * size_of::<T>() > SUMS);
         let product = room(&mut work.product, if direct { 0 } else { height * n });
         let c = if direct {
             y.from((q0 / pixels * channels + first_channel) * area + q0 % pixels).rows(area)
         } else {
             Target::new(product, n)
         };
-        let depth = self.depth();
         if depth == 0 {
             // SAFETY: as below.
             (0..height).for_each(|r| unsafe { c.from(r * c.row).clear(n) });
         }
-        let plain = self.plain(x.size) && direct;
+        let plain = self.plain(x.size) && in_order;
         let first = task.group * self.channels;
         for (k0, k) in pieces(depth, BLOCK) {
             let a = self.left(task.group, task.rows, (k0, k));
@@ -216,7 +228,7 @@ impl<T: Real> Pass<'_, T> {
                 let start = (q0 / pixels * x.channels + first) * plane + q0 % pixels;
                 let b = Matrix { data: &x.data[start..], row: plane, column: 1 };
                 // Several panels at a time: rows of the image are pages apart.
-                for (left, width) in pieces(n, at_once.max(4 * T::PANEL)) {
+                for (left, width) in pieces(n, at_once.max(8 * T::PANEL)) {
                     let packed = room(&mut work.panels, panels::<T>(width) * k * T::PANEL);
                     b.pack(k0, k, left, width, packed);
                     multiply(Right::panels(packed), c.from(left), width);
@@ -323,9 +335,8 @@ fn pack<T: Real>(
     for g in 0..groups {
         for (k0, k) in pieces(depth, BLOCK) {
             let start = g * rows * depth + k0 * rows;
-            tasks.extend(
-                row_pieces(rows, 16 * ROWS).into_iter().map(|(r, n)| (g, k0, k, r, n, start + r * k)),
-            );
+            tasks
+                .extend(row_pieces(rows, 8 * ROWS).into_iter().map(|(r, n)| (g, k0, k, r, n, start + r * k)));
         }
     }
     let target = Target::new(&mut out, 1);

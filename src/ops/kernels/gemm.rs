@@ -20,7 +20,7 @@ pub(super) const BLOCK: usize = 288;
 const COLUMNS: usize = 256;
 
 /// Rows of A that are packed at once, where they are.
-const PACKED_ROWS: usize = 32 * ROWS;
+const PACKED_ROWS: usize = 16 * ROWS;
 
 /// Rows of A up to which a product with a transposed B is computed as its transpose.
 const TURNED: usize = 32;
@@ -146,22 +146,31 @@ pub(super) trait Columns<T>: Sync {
 
 impl<T: Real> Columns<T> for Matrix<'_, T> {
     fn pack(&self, k0: usize, k: usize, j0: usize, n: usize, panels: &mut [T]) {
+        if self.column == 1 {
+            // Row by row: rows may be pages apart.
+            let whole = n / T::PANEL;
+            for i in 0..k {
+                let line = &self.data[(k0 + i) * self.row + j0..][..n];
+                let (vectors, rest) = line.split_at(whole * T::PANEL);
+                // Of a fixed length, so that each is a move of a register.
+                for (p, vector) in vectors.chunks_exact(T::PANEL).enumerate() {
+                    panels[(p * k + i) * T::PANEL..][..T::PANEL].copy_from_slice(vector);
+                }
+                if !rest.is_empty() {
+                    panels[(whole * k + i) * T::PANEL..][..rest.len()].copy_from_slice(rest);
+                }
+            }
+            return;
+        }
         for (p, panel) in panels.chunks_exact_mut(k * T::PANEL).enumerate() {
             let first = j0 + p * T::PANEL;
             let width = T::PANEL.min((j0 + n).saturating_sub(first));
-            if self.column == 1 {
-                for (i, out) in panel.chunks_exact_mut(T::PANEL).enumerate() {
-                    let at = (k0 + i) * self.row + first;
-                    out[..width].copy_from_slice(&self.data[at..at + width]);
-                }
-            } else {
-                transpose_into(
-                    self.data,
-                    (k0 * self.row + first * self.column, self.row, self.column),
-                    (k, width),
-                    panel,
-                );
-            }
+            transpose_into(
+                self.data,
+                (k0 * self.row + first * self.column, self.row, self.column),
+                (k, width),
+                panel,
+            );
         }
     }
 }
@@ -256,12 +265,13 @@ impl<'a, T> Right<'a, T> {
 /// The heights of the tiles that `m` rows are cut into: (first row, height). No tile but the only one has
 /// less than three rows, of which a core would compute two at the cost of four.
 pub(super) fn tiles(m: usize) -> impl Iterator<Item = (usize, usize)> {
+    let most = Isa::detect().rows();
     let mut i = 0;
     std::iter::from_fn(move || {
         let height = match m - i {
             0 => return None,
-            7 | 8 => 4,
-            left => left.min(ROWS),
+            left if left == most + 1 || left == most + 2 => left.div_ceil(2),
+            left => left.min(most),
         };
         i += height;
         Some((i - height, height))
@@ -289,6 +299,12 @@ pub(super) fn pack_left<T: Real>(
     for (i, height) in tiles(m) {
         let (data, out) = (&data[i * row..], &mut out[i * k..(i + height) * k]);
         match height {
+            12 => of::<T, 12>(data, row, column, out),
+            11 => of::<T, 11>(data, row, column, out),
+            10 => of::<T, 10>(data, row, column, out),
+            9 => of::<T, 9>(data, row, column, out),
+            8 => of::<T, 8>(data, row, column, out),
+            7 => of::<T, 7>(data, row, column, out),
             6 => of::<T, 6>(data, row, column, out),
             5 => of::<T, 5>(data, row, column, out),
             4 => of::<T, 4>(data, row, column, out),
@@ -348,7 +364,9 @@ pub(super) unsafe fn multiply_block<T: Real>(
             Left::Packed(a) => (a[i * k..].as_ptr(), (1, height)),
         };
         let b = [0, used - 1].map(|u| b.data[start(v + u).min(b.data.len())..].as_ptr());
-        let tile = Tile { k, a, a_steps, b, b_rows, vectors: used, c: first, c_row, add: add && whole };
+        let b_step = T::PANEL;
+        let tile =
+            Tile { k, a, a_steps, b, b_rows, b_step, vectors: used, c: first, c_row, add: add && whole };
         // SAFETY: the asserts above: A holds rows i .. i + height and k columns, B k rows of each vector, C
         // `height` rows of `width` elements, or else `edge` has ROWS rows of two vectors (of 16 elements).
         unsafe { T::tile(isa, height, &tile) };
@@ -503,7 +521,7 @@ pub(super) fn products<T: Real>(
 /// Columns of a task of a turned product.
 fn split_turned(n: usize, products: usize) -> usize {
     let wanted = (4 * rayon::current_num_threads()).div_ceil(products.max(1));
-    n.div_ceil(wanted).next_multiple_of(ROWS).max(16 * ROWS)
+    n.div_ceil(wanted).next_multiple_of(ROWS).max(8 * ROWS)
 }
 
 /// Rows and columns of a task: enough tasks for the threads, few enough that packing stays cheap.

@@ -23,6 +23,7 @@ mod planes;
 mod product;
 mod strip;
 mod tile;
+mod transpose;
 mod winograd;
 mod winograd_run;
 

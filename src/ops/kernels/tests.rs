@@ -156,13 +156,23 @@ fn every_instruction_set_gives_the_same_bits() {
                 a_steps: if packed { (1, rows) } else { (k, 1) },
                 b: [vector(0), vector(1)],
                 b_rows: if placed { places.as_ptr() } else { std::ptr::null() },
+                b_step: f32::PANEL,
                 vectors: 2,
                 c: c[first..].as_mut_ptr(),
                 c_row: columns,
                 add,
             };
-            // SAFETY: A has k · ROWS elements, B two panels of k rows, C `rows` rows of two panels.
-            unsafe { f32::tile(isa, rows, &tile) };
+            // Rows that are too many for one tile are two.
+            for above in (0..rows).step_by(isa.rows()) {
+                let height = isa.rows().min(rows - above);
+                let tile = Tile {
+                    a: a[above * tile.a_steps.0..].as_ptr(),
+                    c: c[above * columns + first..].as_mut_ptr(),
+                    ..tile
+                };
+                // SAFETY: A has k · ROWS elements, B two panels of k rows, C `rows` rows of two panels.
+                unsafe { f32::tile(isa, height, &tile) };
+            }
         }
         c
     };

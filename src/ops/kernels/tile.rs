@@ -7,9 +7,8 @@
 
 use std::ops::{Add, AddAssign, Mul};
 
-/// Rows of a tile at most: twelve sums of two vectors each, two vectors of B and one number of A are what
-/// sixteen registers hold, and more than the latency of a multiply-add asks for.
-pub(super) const ROWS: usize = 6;
+/// Rows of a tile at most, on any machine.
+pub(super) const ROWS: usize = 12;
 
 /// The operands of a tile.
 pub(super) struct Tile<T> {
@@ -21,8 +20,10 @@ pub(super) struct Tile<T> {
     pub a_steps: (usize, usize),
     /// The first elements of each vector of B.
     pub b: [*const T; 2],
-    /// What is added to them for each row of B; if null, rows are `T::PANEL` elements apart.
+    /// What is added to them for each row of B; if null, rows are `b_step` elements apart.
     pub b_rows: *const u32,
+    /// Step between rows of B, if `b_rows` is null.
+    pub b_step: usize,
     /// Vectors: 1 or 2.
     pub vectors: usize,
     /// Element (0, 0) of C.
@@ -61,6 +62,16 @@ impl Isa {
         Isa::Portable
     }
 
+    /// Rows of a tile at most. Two vectors of sums for each row, two vectors of B and one number of A are what the
+    /// registers hold, sixteen or thirty-two, and more than the latency of a multiply-add asks for.
+    pub(super) fn rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => ROWS,
+            _ => ROWS / 2,
+        }
+    }
+
     /// Elements of a vector.
     pub(super) fn lanes<T: Real>(self) -> usize {
         match self {
@@ -89,7 +100,7 @@ pub(super) trait Real:
     /// `a * b + c` with one rounding: one instruction where this is compiled for a machine with it.
     fn fused(a: Self, b: Self, c: Self) -> Self;
 
-    /// Computes a tile of `rows` (1 to [`ROWS`]) × its vectors.
+    /// Computes a tile of `rows` (1 to [`Isa::rows`]) × its vectors.
     ///
     /// # Safety
     /// `isa` is what [`Isa::detect`] found (or a lesser one); the operands of `tile` are readable for `rows`
@@ -100,7 +111,18 @@ pub(super) trait Real:
 
 /// Chooses the kernel for a number of rows and vectors and for the layouts of A and B.
 macro_rules! choose {
-    ($kernel:ident, $rows:expr, $tile:expr) => {
+    ($kernel:ident, $rows:expr, $tile:expr, 12) => {
+        match $rows {
+            12 => choose!($kernel, 12, $tile, rows),
+            11 => choose!($kernel, 11, $tile, rows),
+            10 => choose!($kernel, 10, $tile, rows),
+            9 => choose!($kernel, 9, $tile, rows),
+            8 => choose!($kernel, 8, $tile, rows),
+            7 => choose!($kernel, 7, $tile, rows),
+            rows => choose!($kernel, rows, $tile, 6),
+        }
+    };
+    ($kernel:ident, $rows:expr, $tile:expr, 6) => {
         match $rows {
             6 => choose!($kernel, 6, $tile, rows),
             5 => choose!($kernel, 5, $tile, rows),
@@ -127,7 +149,7 @@ macro_rules! choose {
 /// A kernel of `R` rows and `V` vectors of one instruction set.
 #[cfg(target_arch = "x86_64")]
 macro_rules! kernel {
-    ($name:ident, $all:ident, $t:ty, $features:literal, $lanes:literal,
+    ($name:ident, $all:ident, $t:ty, $features:literal, $lanes:literal, $rows:tt,
      $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident) => {
         #[target_feature(enable = $features)]
         unsafe fn $name<const R: usize, const V: usize, const PACKED: bool, const PANELS: bool>(
@@ -154,7 +176,7 @@ macro_rules! kernel {
                     a = a.wrapping_add(column);
                     if PANELS {
                         for v in 0..V {
-                            b[v] = b[v].wrapping_add(<$t as Real>::PANEL);
+                            b[v] = b[v].wrapping_add(tile.b_step);
                         }
                     } else {
                         rows = rows.wrapping_add(1);
@@ -174,7 +196,7 @@ macro_rules! kernel {
         /// The machine has these features; the rest as [`Real::tile`] says.
         pub(super) unsafe fn $all(rows: usize, tile: &Tile<$t>) {
             // SAFETY: passed on to the caller.
-            unsafe { choose!($name, rows, tile) }
+            unsafe { choose!($name, rows, tile, $rows) }
         }
     };
 }
@@ -182,7 +204,7 @@ macro_rules! kernel {
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::needless_range_loop)] // Constant bounds, so that the arrays become registers.
 mod x86 {
-    use super::{Real, Tile};
+    use super::Tile;
     use std::arch::x86_64::*;
 
     kernel!(
@@ -191,6 +213,7 @@ mod x86 {
         f32,
         "avx512f",
         16,
+        12,
         _mm512_setzero_ps,
         _mm512_loadu_ps,
         _mm512_storeu_ps,
@@ -204,6 +227,7 @@ mod x86 {
         f64,
         "avx512f",
         8,
+        12,
         _mm512_setzero_pd,
         _mm512_loadu_pd,
         _mm512_storeu_pd,
@@ -217,6 +241,7 @@ mod x86 {
         f32,
         "avx2,fma",
         8,
+        6,
         _mm256_setzero_ps,
         _mm256_loadu_ps,
         _mm256_storeu_ps,
@@ -230,6 +255,7 @@ mod x86 {
         f64,
         "avx2,fma",
         4,
+        6,
         _mm256_setzero_pd,
         _mm256_loadu_pd,
         _mm256_storeu_pd,
@@ -251,7 +277,7 @@ unsafe fn portable<T: Real, const LANES: usize>(rows: usize, tile: &Tile<T>) {
         unsafe {
             for k in 0..tile.k {
                 let x = *tile.a.add(r * tile.a_steps.0 + k * tile.a_steps.1);
-                let at = if tile.b_rows.is_null() { k * T::PANEL } else { *tile.b_rows.add(k) as usize };
+                let at = if tile.b_rows.is_null() { k * tile.b_step } else { *tile.b_rows.add(k) as usize };
                 let b = &*tile.b[v].add(at).cast::<[T; LANES]>();
                 for (sum, b) in sums.iter_mut().zip(b) {
                     *sum = T::multiply_add(x, *b, *sum);

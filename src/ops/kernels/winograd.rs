@@ -98,14 +98,17 @@ pub(super) fn transform_weights(weight: &[f32], channels: usize, outputs: usize)
             let mut parts: [&mut [f32]; POINTS] = std::array::from_fn(part);
             for c in 0..k {
                 let filters = &weight[(i * channels + k0 + c) * 9..];
-                transform_filters(filters, channels * 9, height, c * height, &mut parts);
+                for r in (0..height).step_by(WIDTH) {
+                    let (filters, few) = (&filters[r * channels * 9..], WIDTH.min(height - r));
+                    transform_filters(filters, channels * 9, few, c * height + r, &mut parts);
+                }
             }
         }
     });
     out
 }
 
-/// Transforms the filters of `height` rows, `row` elements apart, to `at` in each part.
+/// Transforms the filters of `height` rows (at most [`WIDTH`]), `row` elements apart, to `at` in each part.
 #[inline]
 fn transform_filters(
     filters: &[f32],
