@@ -23,11 +23,12 @@ pub fn check_output(path: &Path, entry: &Entry) -> Result<(), Diagnostic> {
         [_, c, _, _] => c.as_const().is_none_or(|c| matches!(c, 1 | 3)),
         _ => false,
     };
+    let images = outputs.iter().any(image);
     let table = || outputs.iter().all(|o| o.ty.shape.len() < 2 && o.ty.shape == outputs[0].ty.shape);
     let watched = || entry.graph.regions.iter().skip(1).any(|r| !r.watches.is_empty());
     match form(path).as_deref() {
-        Some("png") if !outputs.iter().any(image) && !(table() && outputs.len() > 1) => Err(no_image(path)),
-        Some("gif") if !outputs.iter().any(image) && !watched() => Err(no_frames()),
+        Some("png") if !(images || table() && outputs.len() > 1) => Err(no_image(path)),
+        Some("gif") if !(images || watched()) => Err(no_frames()),
         Some("npy") if outputs.len() != 1 => Err(several(outputs.len())),
         Some("csv" | "md") if !table() => Err(no_table(path)),
         Some("png" | "gif" | "npy" | "safetensors" | "csv" | "md") => Ok(()),
