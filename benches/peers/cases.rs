@@ -9,6 +9,8 @@ pub struct Case {
     pub repeats: usize,
     /// The ratio to reach, in wall time.
     pub goal: f64,
+    /// Whether products with weights take operands of bf16.
+    pub bf16: bool,
     /// What is run.
     pub work: Work,
 }
@@ -50,6 +52,7 @@ fn conv(n: usize, c: usize, size: usize, out: usize, kernel: usize, stride: usiz
         name: format!("conv {n} {c} {size} {out} {kernel} {stride}"),
         repeats: 7,
         goal: 0.9,
+        bf16: false,
         work: Work::Graph { text, graph: "forward", inputs: vec![("x", vec![n, c, size, size], false)] },
     }
 }
@@ -69,6 +72,7 @@ fn attention(n: usize, heads: usize, l: usize, m: usize, d: usize) -> Case {
         name: format!("attention {n} {heads} {l} {m} {d}"),
         repeats: 7,
         goal: 0.9,
+        bf16: false,
         work: Work::Graph { text, graph: "forward", inputs },
     }
 }
@@ -76,11 +80,12 @@ fn attention(n: usize, heads: usize, l: usize, m: usize, d: usize) -> Case {
 /// All cases, in the order of the table.
 pub fn all() -> Vec<Case> {
     let mut all = Vec::new();
-    for batch in [1usize, 4, 16] {
+    for (bf16, batch) in [false, true].into_iter().flat_map(|b| [1usize, 4, 16].map(|n| (b, n))) {
         all.push(Case {
-            name: format!("cifar_forward {batch}"),
+            name: format!("cifar_forward{} {batch}", if bf16 { "_bf16" } else { "" }),
             repeats: if batch == 16 { 7 } else { 11 },
-            goal: 0.8,
+            goal: if bf16 { 1.0 } else { 0.8 },
+            bf16,
             work: Work::Graph {
                 text: pipeline(CIFAR),
                 graph: "denoise",
@@ -92,18 +97,21 @@ pub fn all() -> Vec<Case> {
         name: "cifar_train 16".into(),
         repeats: 5,
         goal: 0.9,
+        bf16: false,
         work: Work::Train { text: pipeline(CIFAR), batch: 16 },
     });
     all.push(Case {
         name: "small_train 128".into(),
         repeats: 5,
         goal: 0.9,
+        bf16: false,
         work: Work::Train { text: SMALL.into(), batch: 128 },
     });
     all.push(Case {
         name: "cifar_ddim50 4".into(),
         repeats: 3,
         goal: 0.75,
+        bf16: false,
         work: Work::Graph {
             text: pipeline(CIFAR),
             graph: "decode",

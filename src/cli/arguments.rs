@@ -28,6 +28,19 @@ pub(super) struct FileOptions {
     /// Leave out a pass of the optimizer (repeatable)
     #[arg(long = "no-opt", value_name = "PASS")]
     pub no_opt: Vec<String>,
+    /// What products with weights are computed in when a model runs; sums and all else stay in f32
+    #[arg(long, value_name = "DTYPE", value_enum, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
+}
+
+/// What `--dtype` takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Dtype {
+    /// Single precision
+    #[default]
+    F32,
+    /// Operands rounded to bf16: half the bytes of weights, fast where the machine has instructions for it
+    Bf16,
 }
 
 impl FileOptions {
@@ -44,7 +57,10 @@ impl FileOptions {
                 near.map_or(format!("passes: {}", passes.join(", ")), |n| format!("did you mean `{n}`?")),
             ));
         }
-        Ok(optimize::Options { disabled: self.no_opt.iter().cloned().collect() })
+        Ok(optimize::Options {
+            disabled: self.no_opt.iter().cloned().collect(),
+            bf16: self.dtype == Dtype::Bf16,
+        })
     }
 
     /// Compiles a file.

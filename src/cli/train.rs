@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::arguments::FileOptions;
+use super::arguments::{Dtype, FileOptions};
 use super::progress::{on_interrupt, style};
 use super::values::{parse_count, parse_seed};
 use super::{Outcome, report};
@@ -81,6 +81,11 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
         if let Some(v) = value {
             train.push((name.to_string(), StaticValue::Int(i64::try_from(v).unwrap_or(i64::MAX))));
         }
+    }
+    if start.options.dtype != Dtype::F32 {
+        let d = Diagnostic::error(codes::BAD_FLAG, "training computes in f32: `--dtype` is for runs")
+            .help("leave out `--dtype`, and give it to `taper run`");
+        return report::fail(d, Outcome::Wrong);
     }
     let passes = match start.options.passes() {
         Ok(passes) => passes,

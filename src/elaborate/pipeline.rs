@@ -191,6 +191,10 @@ impl Elaborator<'_> {
         let mut special = None;
         if let (true, Some((name, args))) = (asked, &request.entry) {
             self.trace = request.trace.clone();
+            // A budget of its own: what passes a check must not be too long for a run, which elaborates it once more.
+            if !self.aborted {
+                (self.steps, self.elements) = (0, 0);
+            }
             special = self.special(decl, &root, name, args, request.open.as_deref());
             self.trace.clear();
             if let Some(entry) = &special {

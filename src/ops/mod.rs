@@ -20,6 +20,7 @@ mod arg_reduce;
 pub mod arg_sort;
 mod attention;
 mod attention_grad;
+mod bf16_weights;
 mod binary;
 mod cast;
 pub mod cat;
@@ -27,6 +28,7 @@ mod checkpoint;
 mod compare;
 mod composed;
 mod conv;
+mod conv_bf16;
 mod conv_fused;
 mod conv_transpose;
 mod conv_weight_grad;
@@ -48,6 +50,7 @@ mod log_sum_exp;
 mod mask;
 mod math;
 mod matmul;
+mod matmul_bf16;
 mod normalize;
 mod normalize_grad;
 mod one_hot;
@@ -98,12 +101,14 @@ pub use arg_reduce::{ArgReduce, ArgReduceKind};
 pub use arg_sort::ArgSort;
 pub use attention::Attention;
 pub use attention_grad::AttentionGrad;
+pub use bf16_weights::{Bf16Form, Bf16Weights};
 pub use binary::{Binary, power};
 pub use cast::{Cast, cast_to};
 pub use cat::Cat;
 pub use checkpoint::Checkpoint;
 pub use compare::{Compare, CompareKind, Logical};
 pub use conv::Conv;
+pub use conv_bf16::ConvBf16;
 pub use conv_fused::ConvFused;
 pub use conv_spec::ConvSpec;
 pub use conv_transpose::ConvTranspose;
@@ -115,8 +120,10 @@ pub use einsum::einsum;
 pub use elementwise::{Elementwise, Step};
 pub use expand::Expand;
 pub use gather::Gather;
+pub use kernels::reduced::bf16_native;
 pub use log_sum_exp::LogSumExp;
 pub use matmul::MatMul;
+pub use matmul_bf16::MatMulBf16;
 pub use normalize::{Normalize, Over};
 pub use normalize_grad::NormalizeGrad;
 pub use one_hot::OneHot;
@@ -227,6 +234,12 @@ ops! {
     ConvWinograd,
     /// Its weights.
     WinogradWeights,
+    /// Convolution of operands rounded to bf16.
+    ConvBf16,
+    /// Product with a weight, of operands rounded to bf16.
+    MatMulBf16,
+    /// Their weights.
+    Bf16Weights,
     /// Transposed convolution.
     ConvTranspose,
     /// Gradient of a convolution's weight.

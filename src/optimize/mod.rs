@@ -2,6 +2,7 @@
 //! updates. With all of them off, results agree to rounding.
 
 mod algebraic;
+mod bf16;
 mod common_subexpressions;
 mod compositions;
 mod constant_folding;
@@ -24,6 +25,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use algebraic::algebraic;
+pub use bf16::bf16;
 pub use common_subexpressions::common_subexpressions;
 pub use compositions::{attention, conv_epilogue, normalize};
 pub use constant_folding::constant_folding;
@@ -58,6 +60,10 @@ pub enum Stage {
     Simplify,
     /// Once after that: it makes operations that the others do not see through.
     Fuse,
+    /// Then, where [`Options::bf16`] asks for it.
+    Bf16,
+    /// Last.
+    Late,
 }
 
 /// Every pass, in the order in which they run.
@@ -73,7 +79,18 @@ pub const PASSES: &[Pass] = &[
     fuse("attention", "softmax(q k^T) v without its matrix of scores", attention),
     fuse("conv_epilogue", "bias and residual added as a convolution is written", conv_epilogue),
     fuse("elementwise_chains", "elementwise operations in one walk over memory", elementwise_chains),
-    fuse("winograd", "3×3 convolutions by minimal filtering, in inference", winograd),
+    Pass {
+        stage: Stage::Bf16,
+        ..fuse(
+            "bf16",
+            "with `--dtype bf16`: products with weights of operands rounded to bf16, in inference",
+            bf16,
+        )
+    },
+    Pass {
+        stage: Stage::Late,
+        ..fuse("winograd", "3×3 convolutions by minimal filtering, in inference", winograd)
+    },
 ];
 
 const fn simplify(name: &'static str, doc: &'static str, run: fn(&Graph) -> Graph) -> Pass {
@@ -93,6 +110,8 @@ const fn fuse(name: &'static str, doc: &'static str, run: fn(&Graph) -> Graph) -
 pub struct Options {
     /// Names of passes that do not run.
     pub disabled: BTreeSet<String>,
+    /// Whether products with weights take operands of bf16, in graphs for inference.
+    pub bf16: bool,
 }
 
 /// Rounds after which `optimize` stops whether or not there is more to do.
@@ -120,7 +139,8 @@ pub fn optimize(graph: &Graph, options: &Options) -> Graph {
             break;
         }
     }
-    for pass in on(Stage::Fuse) {
+    let bf16 = on(Stage::Bf16).filter(|_| options.bf16);
+    for pass in on(Stage::Fuse).chain(bf16).chain(on(Stage::Late)) {
         let new = apply(pass, &graph);
         if unchanged(&graph, &new) {
             continue;

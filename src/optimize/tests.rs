@@ -472,7 +472,7 @@ fn passes_can_be_switched_off() {
         let zero = number(b, 0.0);
         vec![b.binary(Binary::Add, x, zero).unwrap()]
     });
-    let off = Options { disabled: PASSES.iter().map(|p| p.name.to_string()).collect() };
+    let off = Options { disabled: PASSES.iter().map(|p| p.name.to_string()).collect(), ..Options::default() };
     assert_eq!(text::print(&optimize(&g, &off)), text::print(&g));
     assert_eq!(text::print(&optimize(&g, &Options::default())).trim(), "%0 = input x : [2]\ngive %0");
 }

@@ -366,7 +366,7 @@ fn large_convolutions_by_minimal_filtering() {
     // With everything on, and once more.
     let all = optimize(&g, &Options::default());
     assert!(unchanged(&all, &optimize(&all, &Options::default())), "{}", text::print(&all));
-    let off = Options { disabled: ["winograd".to_string()].into() };
+    let off = Options { disabled: ["winograd".to_string()].into(), ..Options::default() };
     assert!(!text::print(&optimize(&g, &off)).contains("winograd"));
     // Not in training.
     let mut training = build();
@@ -374,4 +374,61 @@ fn large_convolutions_by_minimal_filtering() {
         training.regions[0].ids().find(|id| matches!(*training.regions[0].node(*id).op, Op::Parameter(_)));
     training.updates = vec![Named { name: "w".into(), node: w.unwrap() }];
     assert!(unchanged(&training, &winograd(&training)));
+}
+
+#[test]
+fn products_with_weights_take_operands_of_bf16() {
+    let weight = |b: &mut Builder<'_>, path: &str, shape: &[usize]| {
+        put(b, Parameter { path: path.into(), ty: ty(shape) }, &[])
+    };
+    let build = || {
+        root(|b| {
+            let (x, t) = (input(b, "x", &[2, 3, 8, 8]), input(b, "t", &[2, 6]));
+            let (w, v) = (weight(b, "w", &[4, 3, 3, 3]), weight(b, "v", &[5, 6]));
+            let depthwise = weight(b, "d", &[4, 1, 3, 3]);
+            let spec = ConvSpec { padding: vec![(1, 1), (1, 1)], ..ConvSpec::unit(&[3, 3]) };
+            let y = put(b, Conv { spec: spec.clone() }, &[x, w]);
+            let y = put(b, Conv { spec: ConvSpec { groups: 4, ..spec } }, &[y, depthwise]);
+            let u = put(b, MatMul { transpose_a: false, transpose_b: true }, &[t, v]);
+            let scores = put(b, MatMul { transpose_a: false, transpose_b: true }, &[u, u]);
+            vec![y, u, scores]
+        })
+    };
+    golden(
+        &build(),
+        &[bf16, dead_code],
+        "
+%0 = input x : [2, 3, 8, 8]
+%1 = input t : [2, 6]
+%2 = param w : [4, 3, 3, 3]
+%3 = param v : [5, 6]
+%4 = param d : [4, 1, 3, 3]
+%5 = conv2d 3×3, pad 1 %0, %2 : [2, 4, 8, 8]
+%6 = conv2d 3×3, pad 1, 4 groups %5, %4 : [2, 4, 8, 8]
+%7 = matmul a bᵀ %1, %3 : [2, 5]
+%8 = matmul a bᵀ %7, %7 : [2, 2]
+give %6, %7, %8",
+        "
+%0 = input x : [2, 3, 8, 8]
+%1 = input t : [2, 6]
+%2 = param w : [4, 3, 3, 3]
+%3 = param v : [5, 6]
+%4 = param d : [4, 1, 3, 3]
+%5 = bf16_weights %2 : bf16[144]
+%6 = conv2d bf16 3×3, pad 1 %0, %5 : [2, 4, 8, 8]
+%7 = conv2d 3×3, pad 1, 4 groups %6, %4 : [2, 4, 8, 8]
+%8 = bf16_weights %3 : bf16[96]
+%9 = matmul bf16 %1, %8 : [2, 5]
+%10 = matmul a bᵀ %9, %9 : [2, 2]
+give %7, %9, %10",
+    );
+    // Only where it is asked for, and not in training.
+    assert!(!text::print(&optimize(&build(), &Options::default())).contains("bf16"));
+    let asked = Options { bf16: true, ..Options::default() };
+    assert!(text::print(&optimize(&build(), &asked)).contains("conv2d bf16"));
+    let mut training = build();
+    let w =
+        training.regions[0].ids().find(|id| matches!(*training.regions[0].node(*id).op, Op::Parameter(_)));
+    training.updates = vec![Named { name: "w".into(), node: w.unwrap() }];
+    assert!(unchanged(&training, &bf16(&training)));
 }

@@ -8,12 +8,15 @@ use super::rewrite::rewrite;
 use crate::graph::Graph;
 use crate::ops::{ConvFused, ConvWinograd, Emit, Op, WinogradWeights, winograd_pays};
 
+/// Whether a graph neither updates weights nor takes the gradient of one of a convolution.
+pub(super) fn for_inference(graph: &Graph) -> bool {
+    let mut nodes = graph.regions.iter().flat_map(|r| r.dag.node_weights());
+    graph.updates.is_empty() && !nodes.any(|n| matches!(*n.op, Op::ConvWeightGrad(_)))
+}
+
 /// Applies it.
 pub fn winograd(graph: &Graph) -> Graph {
-    let weight_grads = |g: &Graph| {
-        g.regions.iter().flat_map(|r| r.dag.node_weights()).any(|n| matches!(*n.op, Op::ConvWeightGrad(_)))
-    };
-    if !graph.updates.is_empty() || weight_grads(graph) {
+    if !for_inference(graph) {
         return graph.clone();
     }
     let mut any = false;

@@ -338,7 +338,7 @@ impl Run<'_> {
                     overwrite: self.overwritten(region, node, frees, &inputs),
                 };
                 let all: Vec<&Tensor> = inputs.iter().collect();
-                let keep = region == 0 && matches!(op, Op::WinogradWeights(_));
+                let keep = region == 0 && matches!(op, Op::WinogradWeights(_) | Op::Bf16Weights(_));
                 let mut kept = if keep { on.kept() } else { None };
                 if let Some(kept) = &mut kept {
                     match kept.get(&id) {

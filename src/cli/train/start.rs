@@ -69,6 +69,7 @@ impl Start {
             roots: origin.roots.iter().map(PathBuf::from).collect(),
             data: path(&origin.data),
             no_opt: origin.no_opt.clone(),
+            ..FileOptions::default()
         };
         Ok(())
     }

@@ -2,15 +2,18 @@
 //! the pixels of a vector are neighbours, the product reads them from the padded image itself; elsewhere they
 //! are packed for it, a few columns at a time, and never stored as a whole.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use super::Window2;
 use super::depthwise::{Planes, WIDE};
 use super::gemm::{
-    BLOCK, Columns, Left, Matrix, Right, Target, multiply_block, pack_left, panels, pieces, room, tiles,
+    BLOCK, Left, Matrix, Right, Target, multiply_block, pack_left, panels, pieces, room, tiles,
 };
+use super::pair::Pair;
 use super::strip::{CHUNK, Images, Run, Strip, Windows, copy_runs};
-use super::tile::{Isa, ROWS, Real};
+use super::tile::{Isa, Operand, ROWS, Real};
 
 /// Output pixels of a task.
 const PIXELS: usize = 512;
@@ -31,41 +34,44 @@ pub(super) struct Added<'a, T> {
 }
 
 /// The weights of each group: `rows` × depth.
-enum Weights<'a, T> {
+enum Weights<'a, T: Operand> {
     /// In place: `[group, row, depth]`.
     Plain(&'a [T]),
     /// `[group, block of the depth]`, each as [`pack_left`] writes it.
-    Packed(Vec<T>),
+    Packed(Cow<'a, [T]>),
 }
 
 /// A convolution onto every `step`-th pixel of the output, from `first` on.
-struct Pass<'a, T> {
+struct Pass<'a, T: Operand> {
     windows: Windows,
     weights: Weights<'a, T>,
     groups: usize,
     /// Output channels of a group.
     rows: usize,
-    /// Input channels of a group.
+    /// Input channels of a group, as many as are in an element.
     channels: usize,
     first: [usize; 2],
     step: [usize; 2],
-    added: Added<'a, T>,
+    added: Added<'a, T::Sum>,
 }
 
 /// Memory of a task.
-struct Work<T> {
+struct Work<T: Operand> {
     strip: Vec<T>,
+    /// Rows of the strip, before they are joined.
+    apart: Vec<T::Sum>,
     panels: Vec<T>,
-    product: Vec<T>,
+    product: Vec<T::Sum>,
     runs: Vec<Run>,
     /// Where rows and vectors of B begin.
     at: [Vec<u32>; 2],
 }
 
-impl<T> Work<T> {
+impl<T: Operand> Work<T> {
     fn new() -> Self {
         Work {
             strip: Vec::new(),
+            apart: Vec::new(),
             panels: Vec::new(),
             product: Vec::new(),
             runs: Vec::new(),
@@ -88,7 +94,7 @@ pub(super) fn row_pieces(m: usize, size: usize) -> Vec<(usize, usize)> {
     all.chunks((size / Isa::detect().rows()).max(1)).map(|c| (c[0].0, c.iter().map(|t| t.1).sum())).collect()
 }
 
-impl<T: Real> Pass<'_, T> {
+impl<T: Operand> Pass<'_, T> {
     fn depth(&self) -> usize {
         self.channels * self.windows.taps.len()
     }
@@ -129,7 +135,7 @@ impl<T: Real> Pass<'_, T> {
     }
 
     /// Computes the pass. `y` is `[n, groups · rows, height, width]`.
-    fn run(&self, x: Images<'_, T>, y: Target<T>, size: [usize; 2]) {
+    fn dense(&self, x: Images<'_, T::Sum>, y: Target<T::Sum>, size: [usize; 2]) {
         let image_len = x.channels * x.size[0] * x.size[1];
         if image_len == 0 {
             // SAFETY: the output is alive, and there are no tasks.
@@ -138,31 +144,11 @@ impl<T: Real> Pass<'_, T> {
         if self.windows.pixels() == 0 {
             return;
         }
-        let single = self.groups > 1 && (self.rows, self.channels) == (1, 1);
-        if single && (1..=BLOCK).contains(&self.depth()) && self.windows.lattice[1] >= WIDE {
-            return self.planes(x, y, size);
-        }
         let tasks = self.tasks(x.data.len() / image_len);
         if tasks.len() == 1 {
             return self.task(x, y, size, tasks[0], &mut Work::new());
         }
         tasks.par_iter().for_each_init(Work::new, |work, task| self.task(x, y, size, *task, work));
-    }
-
-    /// The pass of groups of one channel.
-    fn planes(&self, x: Images<'_, T>, y: Target<T>, size: [usize; 2]) {
-        let weights = match &self.weights {
-            Weights::Plain(weights) => weights,
-            Weights::Packed(weights) => &weights[..],
-        };
-        let planes = Planes { windows: &self.windows, weights, first: self.first, step: self.step };
-        let area = size[0] * size[1];
-        planes.run(x, y, size, |channel, at| {
-            if self.added.bias.is_some() || self.added.residual.is_some() {
-                // SAFETY: a plane that was written just now, by the task that says so.
-                self.added.add(channel, at, unsafe { y.from(at).slice(area) });
-            }
-        });
     }
 
     /// Whether the pass covers the whole output.
@@ -182,7 +168,14 @@ impl<T: Real> Pass<'_, T> {
         }
     }
 
-    fn task(&self, x: Images<'_, T>, y: Target<T>, size: [usize; 2], task: Task, work: &mut Work<T>) {
+    fn task(
+        &self,
+        x: Images<'_, T::Sum>,
+        y: Target<T::Sum>,
+        size: [usize; 2],
+        task: Task,
+        work: &mut Work<T>,
+    ) {
         let (pixels, area) = (self.windows.pixels(), size[0] * size[1]);
         let (q0, q1) = task.pixels;
         let (row, height) = task.rows;
@@ -202,7 +195,7 @@ impl<T: Real> Pass<'_, T> {
         let in_order = self.whole(size) && (q1 - 1) / pixels == q0 / pixels && !ragged;
         // Rows of the output lie pages apart, where they push each other out of the cache: sums that are taken up again
         // are kept together, if there is room.
-        let direct = in_order && (depth <= BLOCK || height * n * size_of::<T>() > SUMS);
+        let direct = in_order && (depth <= BLOCK || height * n * size_of::<T::Sum>() > SUMS);
         let product = room(&mut work.product, if direct { 0 } else { height * n });
         let c = if direct {
             y.from((q0 / pixels * channels + first_channel) * area + q0 % pixels).rows(area)
@@ -225,19 +218,19 @@ impl<T: Real> Pass<'_, T> {
             let at_once = if matches!(a, Left::Packed(_)) { T::PANEL.max(2 * lanes) } else { n };
             if plain {
                 let plane = x.size[0] * x.size[1];
-                let start = (q0 / pixels * x.channels + first) * plane + q0 % pixels;
+                let start = (q0 / pixels * x.channels + first * T::DEPTH) * plane + q0 % pixels;
                 let b = Matrix { data: &x.data[start..], row: plane, column: 1 };
                 // Several panels at a time: rows of the image are pages apart.
                 for (left, width) in pieces(n, at_once.max(8 * T::PANEL)) {
                     let packed = room(&mut work.panels, panels::<T>(width) * k * T::PANEL);
-                    b.pack(k0, k, left, width, packed);
+                    T::pack(b, x.channels - first * T::DEPTH, (k0, k), (left, width), packed);
                     multiply(Right::panels(packed), c.from(left), width);
                 }
                 continue;
             }
             let group = (first + k0 / taps, first + (k0 + k).div_ceil(taps));
             let strip = Strip::new(&self.windows, task.pixels, group);
-            let data = strip.fill(x, &mut work.strip);
+            let data = strip.fill(x, &mut work.apart, &mut work.strip);
             let at = |i: usize| strip.offset((k0 + i) / taps - k0 / taps, (k0 + i) % taps);
             if in_strip {
                 let [rows, vectors] = &mut work.at;
@@ -306,6 +299,35 @@ impl<T: Real> Pass<'_, T> {
     }
 }
 
+impl<T: Real> Pass<'_, T> {
+    /// Computes the pass. `y` is `[n, groups · rows, height, width]`.
+    fn run(&self, x: Images<'_, T>, y: Target<T>, size: [usize; 2]) {
+        let single = self.groups > 1 && (self.rows, self.channels) == (1, 1);
+        let planes = single && (1..=BLOCK).contains(&self.depth()) && self.windows.lattice[1] >= WIDE;
+        if planes && x.size[0] * x.size[1] > 0 && self.windows.pixels() > 0 {
+            self.planes(x, y, size);
+        } else {
+            self.dense(x, y, size);
+        }
+    }
+
+    /// The pass of groups of one channel.
+    fn planes(&self, x: Images<'_, T>, y: Target<T>, size: [usize; 2]) {
+        let weights = match &self.weights {
+            Weights::Plain(weights) => weights,
+            Weights::Packed(weights) => &weights[..],
+        };
+        let planes = Planes { windows: &self.windows, weights, first: self.first, step: self.step };
+        let area = size[0] * size[1];
+        planes.run(x, y, size, |channel, at| {
+            if self.added.bias.is_some() || self.added.residual.is_some() {
+                // SAFETY: a plane that was written just now, by the task that says so.
+                self.added.add(channel, at, unsafe { y.from(at).slice(area) });
+            }
+        });
+    }
+}
+
 impl<T: Real> Added<'_, T> {
     /// Nothing.
     pub(super) const NONE: Self = Added { bias: None, residual: None };
@@ -323,7 +345,7 @@ impl<T: Real> Added<'_, T> {
 }
 
 /// Packs the weights of all groups: row `r`, column `c` of group `g` is `data[g · group + r · row + columns[c]]`.
-fn pack<T: Real>(
+pub(super) fn pack<T: Operand>(
     data: &[T],
     (groups, group): (usize, usize),
     (rows, row): (usize, usize),
@@ -374,7 +396,7 @@ pub(super) fn conv<T: Real>(
         Weights::Plain(weight)
     } else {
         let offsets: Vec<usize> = (0..depth).collect();
-        Weights::Packed(pack(weight, (w.groups, rows * depth), (rows, depth), &offsets))
+        Weights::Packed(pack(weight, (w.groups, rows * depth), (rows, depth), &offsets).into())
     };
     let pass = Pass {
         windows: forward_windows(w, size),
@@ -387,6 +409,47 @@ pub(super) fn conv<T: Real>(
         added,
     };
     pass.run(x, y, size);
+}
+
+/// Weights `[outputs, channels, taps]` as [`conv_pairs`] takes them.
+pub(super) fn pack_pairs(weight: &[f32], outputs: usize, channels: usize, taps: usize) -> Vec<Pair> {
+    let depth = channels.div_ceil(2) * taps;
+    let mut plain = vec![Pair::ZERO; outputs * depth];
+    let rows = plain
+        .chunks_exact_mut(taps)
+        .zip((0..outputs).flat_map(|o| (0..channels).step_by(2).map(move |c| (o, c))));
+    for (out, (o, c)) in rows {
+        let row = |c: usize| &weight[(o * channels + c) * taps..][..taps];
+        for (tap, out) in out.iter_mut().enumerate() {
+            let second = if c + 1 < channels { row(c + 1)[tap] } else { 0.0 };
+            *out = Pair::new(row(c)[tap], second);
+        }
+    }
+    let columns: Vec<usize> = (0..depth).collect();
+    pack(&plain, (1, outputs * depth), (outputs, depth), &columns)
+}
+
+/// [`conv`] of one group with images and weights rounded to bf16. The weights are what [`pack_pairs`] made of them.
+pub(super) fn conv_pairs(
+    w: &Window2,
+    x: Images<'_, f32>,
+    weights: &[Pair],
+    outputs: usize,
+    added: Added<'_, f32>,
+    y: Target<f32>,
+    size: [usize; 2],
+) {
+    let pass = Pass {
+        windows: forward_windows(w, size),
+        weights: Weights::Packed(weights.into()),
+        groups: 1,
+        rows: outputs,
+        channels: x.channels.div_ceil(2),
+        first: [0, 0],
+        step: [1, 1],
+        added,
+    };
+    pass.dense(x, y, size);
 }
 
 /// The adjoint of [`conv`] in x; every element is written. Output pixels that are congruent modulo the stride
@@ -427,7 +490,7 @@ pub(super) fn conv_transpose<T: Real>(
         let lattice = [0, 1].map(|axis| (size[axis] - first[axis]).div_ceil(w.stride[axis]));
         let pass = Pass {
             windows: Windows { taps: taps.iter().map(|t| t.1).collect(), step: [1, 1], lattice },
-            weights: Weights::Packed(weights),
+            weights: Weights::Packed(weights.into()),
             groups: w.groups,
             rows: per_group,
             channels,

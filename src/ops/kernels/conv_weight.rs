@@ -215,7 +215,7 @@ impl<T: Real> Job<'_, T> {
         for (b, &(q, n)) in blocks.iter().enumerate() {
             self.pack_outputs(q, n, &mut work.packed);
             let strip = Strip::new(self.windows, (q, q + n), (first, first + count));
-            let data = strip.fill(self.x, &mut work.strip);
+            let data = strip.fill(self.x, &mut Vec::new(), &mut work.strip);
             strip.runs((q, q + n), &mut work.runs);
             // Rows of an odd number of cache lines, so that they do not share a cache set.
             let step = (n + CHUNK).next_multiple_of(16) | 16;

@@ -69,7 +69,7 @@ impl<T: Real> Planes<'_, T> {
         let offsets: Vec<usize> = (0..taps).map(|t| strip.offset(0, t)).collect();
         (0..x.data.len() / from).into_par_iter().with_min_len(4).for_each_init(Vec::new, |buffer, plane| {
             let image = Images { data: &x.data[plane * from..][..from], channels: 1, size: x.size };
-            let data = strip.fill(image, buffer);
+            let data = strip.fill(image, &mut Vec::new(), buffer);
             let channel = plane % x.channels;
             let weights = &self.weights[channel * taps..][..taps];
             for i in 0..self.windows.lattice[0] {
@@ -123,7 +123,7 @@ pub(super) fn weight_grad<T: Real>(windows: &Windows, x: Images<'_, T>, y: Image
         for image in 0..images {
             let plane = image * x.channels + channel;
             let image = Images { data: &x.data[plane * from..][..from], channels: 1, size: x.size };
-            let data = strip.fill(image, buffer);
+            let data = strip.fill(image, &mut Vec::new(), buffer);
             let grad = &y.data[plane * to..][..to];
             for (t, out) in out.iter_mut().enumerate() {
                 let place = |i: usize| strip.row(i) + strip.offset(0, t);

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::tile::{Isa, ROWS, Real, Tile};
+use super::tile::{Isa, Operand, ROWS, Real, Tile};
 
 /// Length of the partial sums: 32 channels of a 3×3 window. Constant: it is part of what a result is.
 pub(super) const BLOCK: usize = 288;
@@ -20,7 +20,7 @@ pub(super) const BLOCK: usize = 288;
 const COLUMNS: usize = 256;
 
 /// Rows of A that are packed at once, where they are.
-const PACKED_ROWS: usize = 16 * ROWS;
+pub(super) const PACKED_ROWS: usize = 16 * ROWS;
 
 /// Rows of A up to which a product with a transposed B is computed as its transpose.
 const TURNED: usize = 32;
@@ -144,7 +144,7 @@ pub(super) trait Columns<T>: Sync {
     fn pack(&self, k0: usize, k: usize, j0: usize, n: usize, panels: &mut [T]);
 }
 
-impl<T: Real> Columns<T> for Matrix<'_, T> {
+impl<T: Operand> Columns<T> for Matrix<'_, T> {
     fn pack(&self, k0: usize, k: usize, j0: usize, n: usize, panels: &mut [T]) {
         if self.column == 1 {
             // Row by row: rows may be pages apart.
@@ -177,7 +177,7 @@ impl<T: Real> Columns<T> for Matrix<'_, T> {
 
 /// Writes a `k` × `width` part of a matrix (start, row step, column step) as a panel, in pieces that stay
 /// in the first-level cache whichever step is the long one.
-pub(super) fn transpose_into<T: Real>(
+pub(super) fn transpose_into<T: Operand>(
     data: &[T],
     (start, row, column): (usize, usize, usize),
     (k, width): (usize, usize),
@@ -204,7 +204,7 @@ pub(super) fn transpose_into<T: Real>(
 }
 
 /// Panels that `n` columns take.
-pub(super) fn panels<T: Real>(n: usize) -> usize {
+pub(super) fn panels<T: Operand>(n: usize) -> usize {
     n.div_ceil(T::PANEL)
 }
 
@@ -226,7 +226,7 @@ impl<T: Real> Scratch<T> {
 }
 
 /// At least `len` elements of a buffer, whatever they hold.
-pub(super) fn room<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+pub(super) fn room<T: Operand>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     if buffer.len() < len {
         buffer.resize(len, T::ZERO);
     }
@@ -280,7 +280,7 @@ pub(super) fn tiles(m: usize) -> impl Iterator<Item = (usize, usize)> {
 
 /// Interleaves rows of A tile by tile: the tile from row `i` on is `k` columns of its height, at `i · k`.
 /// Element (r, c) of A is `data[r * row + column(c)]`.
-pub(super) fn pack_left<T: Real>(
+pub(super) fn pack_left<T: Operand>(
     data: &[T],
     row: usize,
     (m, k): (usize, usize),
@@ -288,7 +288,12 @@ pub(super) fn pack_left<T: Real>(
     out: &mut [T],
 ) {
     #[inline(always)]
-    fn of<T: Real, const R: usize>(data: &[T], row: usize, column: impl Fn(usize) -> usize, out: &mut [T]) {
+    fn of<T: Operand, const R: usize>(
+        data: &[T],
+        row: usize,
+        column: impl Fn(usize) -> usize,
+        out: &mut [T],
+    ) {
         for (c, out) in out.chunks_exact_mut(R).enumerate() {
             let data = &data[column(c)..];
             for (r, out) in out.iter_mut().enumerate() {
@@ -319,11 +324,11 @@ pub(super) fn pack_left<T: Real>(
 ///
 /// # Safety
 /// The slice that `c` was made of is alive, and nobody else reads or writes these elements meanwhile.
-pub(super) unsafe fn multiply_block<T: Real>(
+pub(super) unsafe fn multiply_block<T: Operand>(
     (m, k, n): (usize, usize, usize),
     a: Left<'_, T>,
     b: Right<'_, T>,
-    c: Target<T>,
+    c: Target<T::Sum>,
     add: bool,
 ) {
     if m == 0 || n == 0 {
@@ -351,7 +356,7 @@ pub(super) unsafe fn multiply_block<T: Real>(
         Some((_, at)) => at[v] as usize,
     };
     let b_rows = b.at.map_or(std::ptr::null(), |(rows, _)| rows.as_ptr());
-    let mut edge = [T::ZERO; ROWS * 32];
+    let mut edge = [T::Sum::ZERO; ROWS * 32];
     let mut tile = |(i, height): (usize, usize), v: usize| {
         let left = v * lanes;
         let width = (n - left).min(2 * lanes);
@@ -525,7 +530,7 @@ fn split_turned(n: usize, products: usize) -> usize {
 }
 
 /// Rows and columns of a task: enough tasks for the threads, few enough that packing stays cheap.
-fn split(m: usize, n: usize, products: usize) -> (usize, usize) {
+pub(super) fn split(m: usize, n: usize, products: usize) -> (usize, usize) {
     let threads = rayon::current_num_threads();
     if threads == 1 || products >= 4 * threads {
         return (m.max(1), n.max(1));

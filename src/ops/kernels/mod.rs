@@ -18,9 +18,11 @@ mod fused;
 mod gemm;
 mod lanes;
 mod norm;
+mod pair;
 mod panel;
 mod planes;
 mod product;
+pub mod reduced;
 mod strip;
 mod tile;
 mod transpose;
@@ -34,6 +36,9 @@ use candle_core::{Device, Result, Tensor};
 pub(super) use self::fused::{
     attention, attention_grad, attention_grad_scratch_bytes, attention_scratch_bytes, normalize,
     normalize_grad, normalize_grad_scratch_bytes,
+};
+pub(super) use self::reduced::{
+    bf16_columns, bf16_columns_len, bf16_filters, bf16_filters_len, conv_bf16, matmul_bf16,
 };
 pub(super) use self::winograd_run::{
     conv_winograd, conv_winograd_scratch_bytes, winograd_applies, winograd_weights, winograd_weights_len,
@@ -366,3 +371,5 @@ fn indices(values: impl Iterator<Item = usize>, device: &Device) -> Result<Tenso
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_reduced;

@@ -2,7 +2,7 @@
 //! windows' elements can be fetched in runs without a test for the border.
 
 use super::gemm::room;
-use super::tile::Real;
+use super::tile::Operand;
 
 /// Elements that are copied at a time; what a run copies beyond its end is overwritten by the next one.
 pub(super) const CHUNK: usize = 8;
@@ -111,9 +111,14 @@ impl<'a> Strip<'a> {
         row * self.windows.step[0] * self.row_len()
     }
 
-    /// Copies the images' elements. The buffer has more elements than the strip, for
-    /// runs and vectors that reach beyond it.
-    pub(super) fn fill<'b, T: Real>(&self, x: Images<'_, T>, buffer: &'b mut Vec<T>) -> &'b [T] {
+    /// Copies the images' elements; channels are counted in elements of the strip. The buffer has more elements than the
+    /// strip, for runs and vectors that reach beyond it.
+    pub(super) fn fill<'b, T: Operand>(
+        &self,
+        x: Images<'_, T::Sum>,
+        apart: &mut Vec<T::Sum>,
+        buffer: &'b mut Vec<T>,
+    ) -> &'b [T] {
         let channels = self.channels.1 - self.channels.0;
         let len = (self.images.1 - self.images.0) * channels * self.channel_len();
         let beyond = 2 * CHUNK;
@@ -125,19 +130,27 @@ impl<'a> Strip<'a> {
         for image in self.images.0..self.images.1 {
             for channel in self.channels.0..self.channels.1 {
                 let Some(out) = parts.next() else { break };
-                let data = &x.data[(image * x.channels + channel) * plane..][..plane];
                 for (r, row) in out.chunks_exact_mut(self.row_len()).enumerate() {
-                    match usize::try_from(first + r as isize).ok().filter(|y| *y < x.size[0]) {
-                        Some(y) => self.fill_row(&data[y * x.size[1]..][..x.size[1]], left, row),
-                        None => row.fill(T::ZERO),
-                    }
+                    let Some(y) = usize::try_from(first + r as isize).ok().filter(|y| *y < x.size[0]) else {
+                        row.fill(T::ZERO);
+                        continue;
+                    };
+                    let part = |i: usize, row: &mut [T::Sum]| {
+                        let channel = channel * T::DEPTH + i;
+                        if channel >= x.channels {
+                            return row.fill(T::Sum::ZERO);
+                        }
+                        let data = &x.data[(image * x.channels + channel) * plane..][..plane];
+                        self.fill_row(&data[y * x.size[1]..][..x.size[1]], left, row);
+                    };
+                    T::join(part, apart, row);
                 }
             }
         }
         &strip[..len + beyond]
     }
 
-    fn fill_row<T: Real>(&self, data: &[T], left: isize, row: &mut [T]) {
+    fn fill_row<T: Operand>(&self, data: &[T], left: isize, row: &mut [T]) {
         let step = self.windows.step[1];
         for (residue, out) in row.chunks_exact_mut(self.columns).enumerate() {
             // Element i is column left + residue + i * step.
@@ -192,7 +205,7 @@ impl<'a> Strip<'a> {
 }
 
 /// Copies every `STEP`-th element, in a form that the compiler makes vectors of.
-fn every<T: Real, const STEP: usize>(source: &[T], out: &mut [T]) {
+fn every<T: Operand, const STEP: usize>(source: &[T], out: &mut [T]) {
     let (whole, last) = out.split_at_mut(out.len().min(source.len() / STEP));
     for (out, x) in whole.iter_mut().zip(source.chunks_exact(STEP)) {
         *out = x[0];
@@ -204,7 +217,7 @@ fn every<T: Real, const STEP: usize>(source: &[T], out: &mut [T]) {
 
 /// Copies runs, each from `base` on in the strip, to `out`, which may be written for [`CHUNK`] elements more.
 #[inline]
-pub(super) fn copy_runs<T: Real>(strip: &[T], base: usize, runs: &[Run], out: &mut [T]) {
+pub(super) fn copy_runs<T: Operand>(strip: &[T], base: usize, runs: &[Run], out: &mut [T]) {
     for run in runs {
         let source = &strip[base + run.offset..];
         let target = &mut out[run.at..];

@@ -16,12 +16,12 @@ fn numbers(len: usize, seed: u32) -> Vec<f64> {
         .collect()
 }
 
-fn tensor(shape: &[usize], seed: u32, dtype: DType) -> Tensor {
+pub(super) fn tensor(shape: &[usize], seed: u32, dtype: DType) -> Tensor {
     let data = numbers(shape.iter().product(), seed);
     Tensor::from_vec(data, shape, &Device::Cpu).and_then(|t| t.to_dtype(dtype)).expect("a tensor")
 }
 
-fn values(t: &Tensor) -> Vec<f64> {
+pub(super) fn values(t: &Tensor) -> Vec<f64> {
     let t = t.to_dtype(DType::F64).and_then(|t| t.flatten_all()).expect("values");
     t.to_vec1().expect("values")
 }
@@ -34,12 +34,12 @@ fn close(found: &Tensor, expected: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-fn bits(t: &Tensor) -> Vec<u32> {
+pub(super) fn bits(t: &Tensor) -> Vec<u32> {
     let v: Vec<f32> = t.flatten_all().and_then(|t| t.to_vec1()).expect("f32");
     v.into_iter().map(f32::to_bits).collect()
 }
 
-fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
+pub(super) fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool").install(f)
 }
 
@@ -134,7 +134,7 @@ fn matmul_broadcasts_and_takes_any_layout() {
 
 #[test]
 fn every_instruction_set_gives_the_same_bits() {
-    use super::tile::{Isa, ROWS, Real, Tile};
+    use super::tile::{Isa, Operand, ROWS, Tile};
     let best = Isa::detect();
     let k = 37;
     let data = |len, seed| -> Vec<f32> { numbers(len, seed).into_iter().map(|v| v as f32).collect() };

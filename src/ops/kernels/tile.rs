@@ -7,11 +7,13 @@
 
 use std::ops::{Add, AddAssign, Mul};
 
+use super::gemm::{Columns, Matrix};
+
 /// Rows of a tile at most, on any machine.
 pub(super) const ROWS: usize = 12;
 
 /// The operands of a tile.
-pub(super) struct Tile<T> {
+pub(super) struct Tile<T: Operand> {
     /// Length of the sums.
     pub k: usize,
     /// Element (0, 0) of A.
@@ -27,7 +29,7 @@ pub(super) struct Tile<T> {
     /// Vectors: 1 or 2.
     pub vectors: usize,
     /// Element (0, 0) of C.
-    pub c: *mut T,
+    pub c: *mut T::Sum,
     /// Step between rows of C.
     pub c_row: usize,
     /// Whether the sums are added to C or replace it.
@@ -73,7 +75,7 @@ impl Isa {
     }
 
     /// Elements of a vector.
-    pub(super) fn lanes<T: Real>(self) -> usize {
+    pub(super) fn lanes<T: Operand>(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => T::PANEL,
@@ -82,23 +84,22 @@ impl Isa {
     }
 }
 
-/// A real number with kernels.
-pub(super) trait Real:
-    Copy + Send + Sync + PartialOrd + AddAssign + Add<Output = Self> + Mul<Output = Self> + 'static
-{
+/// What products are made of: a number, or several of less precision that are multiplied and summed as one.
+pub(super) trait Operand: Copy + Send + Sync + 'static {
+    /// What the sums are, and what an operand is made of.
+    type Sum: Real;
     /// Columns of a panel: one 512-bit vector or two of 256 bits.
     const PANEL: usize;
     /// 0.
     const ZERO: Self;
+    /// Neighbours along the sum that one element holds.
+    const DEPTH: usize;
 
-    /// The number nearest to an f64.
-    fn nearest(value: f64) -> Self;
+    /// Makes a row of elements. `row(i, out)` writes row `i` (below [`Operand::DEPTH`]) of what they are made of.
+    fn join(row: impl Fn(usize, &mut [Self::Sum]), buffer: &mut Vec<Self::Sum>, out: &mut [Self]);
 
-    /// `a * b + c`, fused where the machine does that.
-    fn multiply_add(a: Self, b: Self, c: Self) -> Self;
-
-    /// `a * b + c` with one rounding: one instruction where this is compiled for a machine with it.
-    fn fused(a: Self, b: Self, c: Self) -> Self;
+    /// As [`Columns::pack`](super::gemm::Columns::pack), of a matrix of `rows` rows; `k0` and `k` count elements.
+    fn pack(b: Matrix<'_, Self::Sum>, rows: usize, k: (usize, usize), j: (usize, usize), panels: &mut [Self]);
 
     /// Computes a tile of `rows` (1 to [`Isa::rows`]) × its vectors.
     ///
@@ -109,27 +110,41 @@ pub(super) trait Real:
     unsafe fn tile(isa: Isa, rows: usize, tile: &Tile<Self>);
 }
 
+/// A real number with kernels.
+pub(super) trait Real:
+    Operand<Sum = Self> + PartialOrd + AddAssign + Add<Output = Self> + Mul<Output = Self>
+{
+    /// The number nearest to an f64.
+    fn nearest(value: f64) -> Self;
+
+    /// `a * b + c`, fused where the machine does that.
+    fn multiply_add(a: Self, b: Self, c: Self) -> Self;
+
+    /// `a * b + c` with one rounding: one instruction where this is compiled for a machine with it.
+    fn fused(a: Self, b: Self, c: Self) -> Self;
+}
+
 /// Chooses the kernel for a number of rows and vectors and for the layouts of A and B.
 macro_rules! choose {
     ($kernel:ident, $rows:expr, $tile:expr, 12) => {
         match $rows {
-            12 => choose!($kernel, 12, $tile, rows),
-            11 => choose!($kernel, 11, $tile, rows),
-            10 => choose!($kernel, 10, $tile, rows),
-            9 => choose!($kernel, 9, $tile, rows),
-            8 => choose!($kernel, 8, $tile, rows),
-            7 => choose!($kernel, 7, $tile, rows),
-            rows => choose!($kernel, rows, $tile, 6),
+            12 => $crate::ops::kernels::tile::choose!($kernel, 12, $tile, rows),
+            11 => $crate::ops::kernels::tile::choose!($kernel, 11, $tile, rows),
+            10 => $crate::ops::kernels::tile::choose!($kernel, 10, $tile, rows),
+            9 => $crate::ops::kernels::tile::choose!($kernel, 9, $tile, rows),
+            8 => $crate::ops::kernels::tile::choose!($kernel, 8, $tile, rows),
+            7 => $crate::ops::kernels::tile::choose!($kernel, 7, $tile, rows),
+            rows => $crate::ops::kernels::tile::choose!($kernel, rows, $tile, 6),
         }
     };
     ($kernel:ident, $rows:expr, $tile:expr, 6) => {
         match $rows {
-            6 => choose!($kernel, 6, $tile, rows),
-            5 => choose!($kernel, 5, $tile, rows),
-            4 => choose!($kernel, 4, $tile, rows),
-            3 => choose!($kernel, 3, $tile, rows),
-            2 => choose!($kernel, 2, $tile, rows),
-            _ => choose!($kernel, 1, $tile, rows),
+            6 => $crate::ops::kernels::tile::choose!($kernel, 6, $tile, rows),
+            5 => $crate::ops::kernels::tile::choose!($kernel, 5, $tile, rows),
+            4 => $crate::ops::kernels::tile::choose!($kernel, 4, $tile, rows),
+            3 => $crate::ops::kernels::tile::choose!($kernel, 3, $tile, rows),
+            2 => $crate::ops::kernels::tile::choose!($kernel, 2, $tile, rows),
+            _ => $crate::ops::kernels::tile::choose!($kernel, 1, $tile, rows),
         }
     };
     ($kernel:ident, $rows:literal, $tile:expr, rows) => {
@@ -146,12 +161,15 @@ macro_rules! choose {
     };
 }
 
-/// A kernel of `R` rows and `V` vectors of one instruction set.
+/// A kernel of `R` rows and `V` vectors of one instruction set: sums that begin with `zero`, are loaded, stored and added,
+/// and operands, loaded as vectors and one in all lanes, that `fma` multiplies and adds.
 #[cfg(target_arch = "x86_64")]
 macro_rules! kernel {
     ($name:ident, $all:ident, $t:ty, $features:literal, $lanes:literal, $rows:tt,
-     $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident) => {
+     ($zero:path, $load:path, $store:path, $add:path),
+     ($none:path, $vector:path, $splat:path, $fma:path)) => {
         #[target_feature(enable = $features)]
+        #[allow(clippy::needless_range_loop)] // Constant bounds, so that the arrays become registers.
         unsafe fn $name<const R: usize, const V: usize, const PACKED: bool, const PANELS: bool>(
             tile: &Tile<$t>,
         ) {
@@ -163,9 +181,9 @@ macro_rules! kernel {
                 let (mut a, mut b, mut rows) = (tile.a, tile.b, tile.b_rows);
                 for _ in 0..tile.k {
                     let at = if PANELS { 0 } else { *rows as usize };
-                    let mut bs = [$zero(); V];
+                    let mut bs = [$none(); V];
                     for v in 0..V {
-                        bs[v] = $load(b[v].add(at));
+                        bs[v] = $vector(b[v].add(at));
                     }
                     for r in 0..R {
                         let x = $splat(*a.add(r * row));
@@ -196,13 +214,12 @@ macro_rules! kernel {
         /// The machine has these features; the rest as [`Real::tile`] says.
         pub(super) unsafe fn $all(rows: usize, tile: &Tile<$t>) {
             // SAFETY: passed on to the caller.
-            unsafe { choose!($name, rows, tile, $rows) }
+            unsafe { $crate::ops::kernels::tile::choose!($name, rows, tile, $rows) }
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-#[allow(clippy::needless_range_loop)] // Constant bounds, so that the arrays become registers.
 mod x86 {
     use super::Tile;
     use std::arch::x86_64::*;
@@ -214,12 +231,8 @@ mod x86 {
         "avx512f",
         16,
         12,
-        _mm512_setzero_ps,
-        _mm512_loadu_ps,
-        _mm512_storeu_ps,
-        _mm512_set1_ps,
-        _mm512_fmadd_ps,
-        _mm512_add_ps
+        (_mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps),
+        (_mm512_setzero_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps)
     );
     kernel!(
         avx512_f64,
@@ -228,12 +241,8 @@ mod x86 {
         "avx512f",
         8,
         12,
-        _mm512_setzero_pd,
-        _mm512_loadu_pd,
-        _mm512_storeu_pd,
-        _mm512_set1_pd,
-        _mm512_fmadd_pd,
-        _mm512_add_pd
+        (_mm512_setzero_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_add_pd),
+        (_mm512_setzero_pd, _mm512_loadu_pd, _mm512_set1_pd, _mm512_fmadd_pd)
     );
     kernel!(
         avx2_f32,
@@ -242,12 +251,8 @@ mod x86 {
         "avx2,fma",
         8,
         6,
-        _mm256_setzero_ps,
-        _mm256_loadu_ps,
-        _mm256_storeu_ps,
-        _mm256_set1_ps,
-        _mm256_fmadd_ps,
-        _mm256_add_ps
+        (_mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps),
+        (_mm256_setzero_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps)
     );
     kernel!(
         avx2_f64,
@@ -256,12 +261,8 @@ mod x86 {
         "avx2,fma",
         4,
         6,
-        _mm256_setzero_pd,
-        _mm256_loadu_pd,
-        _mm256_storeu_pd,
-        _mm256_set1_pd,
-        _mm256_fmadd_pd,
-        _mm256_add_pd
+        (_mm256_setzero_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_add_pd),
+        (_mm256_setzero_pd, _mm256_loadu_pd, _mm256_set1_pd, _mm256_fmadd_pd)
     );
 }
 
@@ -295,27 +296,34 @@ unsafe fn portable<T: Real, const LANES: usize>(rows: usize, tile: &Tile<T>) {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use {choose, kernel};
+
 /// Whether `mul_add` is an instruction of the target rather than a call.
 const FUSED: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
 
 macro_rules! real {
     ($t:ty, $panel:literal, $avx512:ident, $avx2:ident) => {
-        impl Real for $t {
+        impl Operand for $t {
+            type Sum = Self;
             const PANEL: usize = $panel;
             const ZERO: Self = 0.0;
+            const DEPTH: usize = 1;
 
-            fn nearest(value: f64) -> Self {
-                value as $t
+            #[inline(always)]
+            fn join(row: impl Fn(usize, &mut [Self]), _buffer: &mut Vec<Self>, out: &mut [Self]) {
+                row(0, out);
             }
 
             #[inline(always)]
-            fn multiply_add(a: Self, b: Self, c: Self) -> Self {
-                if FUSED { a.mul_add(b, c) } else { a * b + c }
-            }
-
-            #[inline(always)]
-            fn fused(a: Self, b: Self, c: Self) -> Self {
-                a.mul_add(b, c)
+            fn pack(
+                b: Matrix<'_, Self>,
+                _rows: usize,
+                (k0, k): (usize, usize),
+                (j0, n): (usize, usize),
+                panels: &mut [Self],
+            ) {
+                Columns::pack(&b, k0, k, j0, n, panels);
             }
 
             unsafe fn tile(isa: Isa, rows: usize, tile: &Tile<Self>) {
@@ -329,6 +337,22 @@ macro_rules! real {
                         Isa::Portable => portable::<$t, { $panel / 2 }>(rows, tile),
                     }
                 }
+            }
+        }
+
+        impl Real for $t {
+            fn nearest(value: f64) -> Self {
+                value as $t
+            }
+
+            #[inline(always)]
+            fn multiply_add(a: Self, b: Self, c: Self) -> Self {
+                if FUSED { a.mul_add(b, c) } else { a * b + c }
+            }
+
+            #[inline(always)]
+            fn fused(a: Self, b: Self, c: Self) -> Self {
+                a.mul_add(b, c)
             }
         }
     };

@@ -14,7 +14,7 @@ use super::conv::{Added, row_pieces};
 use super::gemm::{BLOCK, Left, Right, Target, multiply_block, pieces, room, tiles};
 use super::lanes::{Lanes, WIDTH, with_lanes};
 use super::strip::Images;
-use super::tile::{ROWS, Real};
+use super::tile::{Operand, ROWS};
 
 /// Side of a tile of the output, and of the input that it looks at.
 const OUT: usize = 4;
