@@ -20,6 +20,8 @@ pub struct Line {
 pub struct Panel {
     /// What is drawn, above the axes.
     pub title: String,
+    /// What the horizontal axis counts.
+    pub x: String,
     /// The curves.
     pub lines: Vec<Line>,
 }
@@ -28,7 +30,7 @@ impl Panel {
     /// A panel with a single curve.
     pub fn single(name: impl Into<String>, points: Vec<(f64, f64)>) -> Panel {
         let title = name.into();
-        Panel { lines: vec![Line { name: title.clone(), points }], title }
+        Panel { lines: vec![Line { name: title.clone(), points }], title, x: "step".into() }
     }
 }
 
@@ -106,7 +108,7 @@ fn draw_panel(canvas: &mut Canvas, panel: &Panel, (left, top): (f32, f32), smoot
         if let Some(last) = last {
             canvas.text(&last, right, baseline, LABEL_SIZE, Align::Right, COLOURS[0]);
         }
-        draw_axes(canvas, &area, &labels);
+        draw_axes(canvas, &area, &labels, &panel.x);
         if legend > 0.0 {
             draw_legend(canvas, &panel.lines, area.left, baseline + 27.0, right);
         }
@@ -144,7 +146,7 @@ impl Area {
     }
 }
 
-fn draw_axes(canvas: &mut Canvas, area: &Area, labels: &[(f64, String)]) {
+fn draw_axes(canvas: &mut Canvas, area: &Area, labels: &[(f64, String)], name: &str) {
     for (v, label) in labels {
         let y = area.y(*v).round();
         canvas.rectangle(area.left, y, area.right - area.left, 1.0, GRID);
@@ -166,7 +168,9 @@ fn draw_axes(canvas: &mut Canvas, area: &Area, labels: &[(f64, String)]) {
         );
     }
     canvas.rectangle(area.left, area.bottom, area.right - area.left, 1.0, AXIS);
-    canvas.text("step", (area.left + area.right) / 2.0, area.bottom + 43.0, LABEL_SIZE, Align::Middle, FAINT);
+    let name = canvas.shorten(name, LABEL_SIZE, area.right - area.left);
+    let middle = (area.left + area.right) / 2.0;
+    canvas.text(&name, middle, area.bottom + 43.0, LABEL_SIZE, Align::Middle, FAINT);
 }
 
 fn draw_legend(canvas: &mut Canvas, lines: &[Line], left: f32, y: f32, right: f32) {

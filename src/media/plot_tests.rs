@@ -69,6 +69,7 @@ fn the_picture_has_ink_in_every_panel() {
         Panel::single("kl", kl),
         Panel {
             title: "loss".into(),
+            x: "step".into(),
             lines: vec![
                 Line { name: "train".into(), points: mse },
                 Line { name: "test".into(), points: test },

@@ -41,7 +41,7 @@ pub fn panels(columns: &[Column]) -> Vec<Panel> {
         let line = Line { name: column.name.clone(), points };
         match panels.iter_mut().find(|p| p.title == title) {
             Some(panel) => panel.lines.push(line),
-            None => panels.push(Panel { title: title.into(), lines: vec![line] }),
+            None => panels.push(Panel { title: title.into(), x: first.name.clone(), lines: vec![line] }),
         }
     }
     panels

@@ -65,7 +65,7 @@ impl Primitive for ConvBf16 {
     fn label(&self) -> String {
         let what = |there: bool, text: &'static str| if there { text } else { "" };
         let suffix = self.spec.suffix();
-        format!("conv2d bf16{suffix}{}{}", what(self.bias, " + bias"), what(self.residual, " + residual"))
+        format!("conv2d_bf16{suffix}{}{}", what(self.bias, " + bias"), what(self.residual, " + residual"))
     }
 
     fn flops(&self, inputs: &[&Type], output: &Type) -> f64 {

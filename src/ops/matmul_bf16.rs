@@ -49,7 +49,7 @@ impl Primitive for MatMulBf16 {
     }
 
     fn label(&self) -> String {
-        "matmul bf16".to_string()
+        "matmul_bf16".to_string()
     }
 
     fn flops(&self, inputs: &[&Type], output: &Type) -> f64 {

@@ -17,7 +17,7 @@ pub fn bf16(graph: &Graph) -> Graph {
         return graph.clone();
     }
     let mut any = false;
-    let mut new = rewrite(graph, &mut |site| {
+    let new = rewrite(graph, &mut |site| {
         let conv = match &*site.node.op {
             Op::Conv(c) => Some(ConvFused { spec: c.spec.clone(), bias: false, residual: false }),
             Op::ConvFused(c) => Some(c.clone()),
@@ -56,9 +56,5 @@ pub fn bf16(graph: &Graph) -> Graph {
         any = true;
         Ok(Some(new))
     });
-    // From inner to outer loops, by one each time.
-    for _ in 0..if any { graph.regions.len() } else { 0 } {
-        new = hoist(&new);
-    }
-    new
+    if any { hoist::out_of_all(new) } else { new }
 }

@@ -19,6 +19,18 @@ pub fn hoist(graph: &Graph) -> Graph {
     new
 }
 
+/// Moves it out of all loops.
+pub(super) fn out_of_all(mut graph: Graph) -> Graph {
+    // By one each time.
+    for _ in 0..graph.regions.len() {
+        if idle(&graph) {
+            break;
+        }
+        graph = hoist(&graph);
+    }
+    graph
+}
+
 /// Whether nothing can leave any loop.
 pub(super) fn idle(graph: &Graph) -> bool {
     let hoist = Hoist { graph };

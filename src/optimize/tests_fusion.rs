@@ -415,17 +415,17 @@ give %6, %7, %8",
 %3 = param v : [5, 6]
 %4 = param d : [4, 1, 3, 3]
 %5 = bf16_weights %2 : bf16[144]
-%6 = conv2d bf16 3×3, pad 1 %0, %5 : [2, 4, 8, 8]
+%6 = conv2d_bf16 3×3, pad 1 %0, %5 : [2, 4, 8, 8]
 %7 = conv2d 3×3, pad 1, 4 groups %6, %4 : [2, 4, 8, 8]
 %8 = bf16_weights %3 : bf16[96]
-%9 = matmul bf16 %1, %8 : [2, 5]
+%9 = matmul_bf16 %1, %8 : [2, 5]
 %10 = matmul a bᵀ %9, %9 : [2, 2]
 give %7, %9, %10",
     );
     // Only where it is asked for, and not in training.
     assert!(!text::print(&optimize(&build(), &Options::default())).contains("bf16"));
     let asked = Options { bf16: true, ..Options::default() };
-    assert!(text::print(&optimize(&build(), &asked)).contains("conv2d bf16"));
+    assert!(text::print(&optimize(&build(), &asked)).contains("conv2d_bf16"));
     let mut training = build();
     let w =
         training.regions[0].ids().find(|id| matches!(*training.regions[0].node(*id).op, Op::Parameter(_)));

@@ -20,7 +20,7 @@ pub fn winograd(graph: &Graph) -> Graph {
         return graph.clone();
     }
     let mut any = false;
-    let mut new = rewrite(graph, &mut |site| {
+    let new = rewrite(graph, &mut |site| {
         let conv = match &*site.node.op {
             Op::Conv(c) => ConvFused { spec: c.spec.clone(), bias: false, residual: false },
             Op::ConvFused(c) => c.clone(),
@@ -44,9 +44,5 @@ pub fn winograd(graph: &Graph) -> Graph {
         any = true;
         Ok(Some(conv))
     });
-    // From inner to outer loops, by one each time.
-    for _ in 0..if any { graph.regions.len() } else { 0 } {
-        new = hoist(&new);
-    }
-    new
+    if any { hoist::out_of_all(new) } else { new }
 }

@@ -1,5 +1,6 @@
 //! Integration tests, in one binary. One module per area.
 
+mod bf16;
 mod bounds;
 mod checkpoint;
 mod cli;
