@@ -175,7 +175,9 @@ impl Session {
         }
         for d in &entry.data {
             let name = (d.dataset.as_str(), d.split.as_str(), d.field.as_str());
-            let (data, only) = (self.settings.data.as_deref(), self.settings.only.map(|k| k as usize));
+            let data = self.settings.data.as_deref();
+            // A data set of which the graph makes something else is read whole for any sample.
+            let only = self.settings.only.filter(|_| counted(&d.ty, &batch)).map(|k| k as usize);
             let array = data::read_field(name, data, &d.augment, only, self.settings.seed)
                 .map_err(|e| Some(if e.labels.is_empty() { e.label(d.span, "read here") } else { e }))?;
             inputs.insert(d.input.clone(), from_array(&array, &self.device).map_err(Some)?);
@@ -247,11 +249,9 @@ impl Session {
 
     /// Under `--only K`, sample K of an input that has an open batch.
     fn slice_only(&self, array: Array, ty: &Type, batch: &[String]) -> Result<Array, Diagnostic> {
-        match (self.settings.only, ty.shape.first()) {
-            (Some(k), Some(first)) if batch.iter().any(|b| *first == Dim::name(b.as_str())) => {
-                sample(&array, k)
-            }
-            _ => Ok(array),
+        match self.settings.only.filter(|_| counted(ty, batch)) {
+            Some(k) => sample(&array, k),
+            None => Ok(array),
         }
     }
 }
@@ -265,14 +265,23 @@ fn sample(array: &Array, k: u32) -> Result<Array, Diagnostic> {
     array.take(&[k as usize])
 }
 
-/// The open dimensions that count samples: the first axes of the inputs, and `count` where it is open.
+/// Whether the first axis counts samples.
+fn counted(ty: &Type, batch: &[String]) -> bool {
+    ty.shape.first().is_some_and(|first| batch.iter().any(|b| *first == Dim::name(b.as_str())))
+}
+
+/// The open dimensions that count samples: the first axes of the inputs, those of data sets where an output has as many
+/// rows, and `count` where it is open.
 fn batch_names(entry: &Entry, graph: &mut Graph) -> Vec<String> {
     let params = entry.params.iter().filter_map(|p| match &p.kind {
         EntryKind::Tensor(ty) | EntryKind::Image(ty) => Some(ty),
         _ => None,
     });
+    let rows =
+        |d: &Dim| entry.outputs.iter().filter_map(|o| o.ty.shape.first()).any(|o| o.names() == d.names());
+    let data = entry.data.iter().map(|d| &d.ty).filter(|ty| ty.shape.first().is_some_and(rows));
     let mut names: Vec<String> = Vec::new();
-    for first in params.chain(entry.data.iter().map(|d| &d.ty)).filter_map(|ty| ty.shape.first()) {
+    for first in params.chain(data).filter_map(|ty| ty.shape.first()) {
         names.extend(
             first.names().into_iter().filter(|n| *first == Dim::name(n.clone())).map(|n| n.to_string()),
         );
