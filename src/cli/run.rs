@@ -233,19 +233,6 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
     }
     // One sample by itself: `count` stays open, and is bound to one.
     let open = common.only.and_then(|_| entry.count_parameter()).map(String::from);
-    let given_count = open.as_deref().filter(|n| {
-        entry
-            .params
-            .iter()
-            .any(|p| p.name == **n && matches.value_source(&id(p)) == Some(ValueSource::CommandLine))
-    });
-    if let (Some(k), Some(name)) = (common.only, given_count)
-        && let Some((_, StaticValue::Int(count))) = statics.iter().find(|(n, _)| n == name)
-        && i64::from(k) >= *count
-    {
-        let m = format!("`--only {k}`: `--count {count}` gives samples 0 to {}", count - 1);
-        return Err(wrong(Diagnostic::error(codes::BAD_FLAG, m).help("samples are counted from 0")));
-    }
     let tensors = common.output.as_ref().and_then(|o| o.extension()).is_some_and(|e| e == "safetensors");
     if !common.trace.is_empty() && !tensors {
         let d = Diagnostic::error(codes::BAD_FLAG, "`--trace` writes tensors, and needs a file for them");
@@ -257,9 +244,25 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         common.options.check(path, CheckOptions { request, ..CheckOptions::default() })
     };
     let mut checked = check(open.clone());
-    if open.is_some() && checked.has_errors() {
-        // The graph computes with the number itself: it is run whole, and the sample taken from the result.
+    let samples = checked.entry.as_ref().is_some_and(Entry::gives_samples);
+    if open.is_some() && !samples {
+        // The graph computes with the number itself, or gives something else than samples: it is run whole, and the
+        // sample taken from the result.
         checked = check(None);
+    }
+    let given_count = open.as_deref().filter(|n| {
+        samples
+            && entry
+                .params
+                .iter()
+                .any(|p| p.name == **n && matches.value_source(&id(p)) == Some(ValueSource::CommandLine))
+    });
+    if let (Some(k), Some(name)) = (common.only, given_count)
+        && let Some((_, StaticValue::Int(count))) = statics.iter().find(|(n, _)| n == name)
+        && i64::from(k) >= *count
+    {
+        let m = format!("`--only {k}`: `--count {count}` gives samples 0 to {}", count - 1);
+        return Err(wrong(Diagnostic::error(codes::BAD_FLAG, m).help("samples are counted from 0")));
     }
     if report::print(&checked.diagnostics, &checked.sources) {
         return Ok(Outcome::Wrong);

@@ -141,6 +141,13 @@ impl Entry {
         let count = self.params.iter().find(|p| p.name == COUNT && p.kind == EntryKind::Int)?;
         (!batch).then_some(count.name.as_str())
     }
+
+    /// Whether each output has rows that `count`, left open, counts. A picture of `count` points has not, nor has a
+    /// measure of `count` images: one sample of them is not what they give for a count of one.
+    pub fn gives_samples(&self) -> bool {
+        let grows = |d: &crate::shape::Dim| d.names().iter().any(|n| **n == *COUNT);
+        self.outputs.iter().all(|o| o.ty.shape.first().is_some_and(grows))
+    }
 }
 
 /// The name of the parameter, and of the dimension it is while it is open.

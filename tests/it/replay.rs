@@ -60,6 +60,7 @@ fn run(program: Program, entry: &Entry, file: &str, only: Option<u32>) -> Result
 fn replays(sources: &dyn Sources, path: &str, name: &str) -> usize {
     let (program, whole) = entry(sources, path, name, None);
     let open = whole.count_parameter().map(String::from);
+    let open = open.filter(|count| entry(sources, path, name, Some(count.clone())).1.gives_samples());
     let batched = open.is_some() || !given(&whole).arrays.is_empty();
     let all = run(program, &whole, path, None).expect("the batch runs");
     // A graph without a batch gives rows that are asked for one by one.
@@ -167,4 +168,20 @@ fn a_graph_that_unrolls_over_its_count_runs_whole() {
     let (_, all) = run(&[]);
     assert_eq!(run(&["--only", "2"]), (Some(0), all.take(&[2]).expect("a row")));
     assert_eq!(run(&["--only", "3"]).0, Some(2), "there are three");
+}
+
+#[test]
+fn what_is_drawn_of_all_samples_is_drawn_of_all_under_only() {
+    let dir = tempfile::TempDir::new().expect("a folder");
+    let (file, out) = (path(&dir, "p.taper"), path(&dir, "o.npy"));
+    let program = "pipeline P() {\n  graph drawn(count: int = 3) -> [1, 2] {\n    \
+                   sum(normal([count, 2]), axis = 0)[none]\n  }\n}\n";
+    std::fs::write(&file, program).expect("written");
+    let run = |more: &[&str]| {
+        let run = taper(&[&["run", &file, "drawn", "--seed", "3", "-o", &out, "-q"][..], more].concat());
+        (run.status.code(), taper::data::read_npy(out.as_ref()).expect("an array"))
+    };
+    let all = run(&[]);
+    assert_eq!(run(&["--only", "0"]), all);
+    assert_eq!(run(&["--only", "1", "--count", "5"]).0, Some(2), "there is one");
 }
