@@ -8,14 +8,26 @@ mod table {
 
 pub use table::STDLIB;
 
+/// `nn/conv.taper` of `std.nn.conv`.
+fn path(module: &str) -> Option<String> {
+    Some(module.strip_prefix("std.")?.replace('.', "/") + ".taper")
+}
+
 /// The text of `std.nn` (`stdlib/nn.taper`) or of `std.nn.conv` (`stdlib/nn/conv.taper`): of the
 /// folder that overrides the library if the sources have it there, else the embedded one.
 pub fn std_text(sources: &dyn Sources, module: &str) -> Option<String> {
-    let path = module.strip_prefix("std.")?.replace('.', "/") + ".taper";
-    if let Some(text) = sources.std(&path) {
-        return Some(text);
-    }
-    STDLIB.iter().find(|(p, _)| *p == path).map(|(_, text)| (*text).to_string())
+    overridden(sources, module).or_else(|| embedded_text(module).map(String::from))
+}
+
+/// The text of a module in the folder that overrides the library.
+pub fn overridden(sources: &dyn Sources, module: &str) -> Option<String> {
+    sources.std(&path(module)?)
+}
+
+/// The text of an embedded module.
+pub fn embedded_text(module: &str) -> Option<&'static str> {
+    let path = path(module)?;
+    STDLIB.iter().find(|(p, _)| *p == path).map(|(_, text)| *text)
 }
 
 /// The names of all embedded modules.

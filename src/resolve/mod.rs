@@ -3,6 +3,7 @@
 //! Invariant of [`Modules`]: every import names an existing module and an existing name of it; modules that
 //! could not be read or found have given a diagnostic and are left out.
 
+mod ahead;
 pub mod embedded;
 pub mod names;
 
@@ -84,6 +85,9 @@ impl Modules {
     }
 }
 
+/// Modules that every file has, imported or not.
+const EVERYWHERE: [&str; 2] = ["std.prelude", "std.optim"];
+
 /// Reads a file and everything it imports.
 pub struct Loader<'a> {
     sources: &'a dyn Sources,
@@ -92,6 +96,8 @@ pub struct Loader<'a> {
     modules: Modules,
     /// The chain of imports under way, with the `use` that led to each.
     chain: Vec<(String, Span)>,
+    /// Embedded modules that were parsed before they are asked for.
+    ahead: ahead::Parsed,
 }
 
 /// Loads `path` with its imports; the prelude too.
@@ -101,9 +107,18 @@ pub fn load(
     map: &mut SourceMap,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Modules {
-    let mut loader = Loader { sources, map, diagnostics, modules: Modules::default(), chain: Vec::new() };
+    let mut loader = Loader {
+        sources,
+        map,
+        diagnostics,
+        modules: Modules::default(),
+        chain: Vec::new(),
+        ahead: ahead::Parsed::new(),
+    };
     match loader.sources.read(path) {
         Ok(text) => {
+            loader.map.add(SourceFile::new(path, text.as_str()));
+            loader.ahead = ahead::parse(sources, &text, loader.map);
             loader.module(path.to_string(), path.to_string(), text, false, Span::default());
         }
         Err(why) => {
@@ -112,7 +127,7 @@ pub fn load(
         }
     }
     // The prelude is seen everywhere; training itself is written with `std.optim`.
-    for module in ["std.prelude", "std.optim"] {
+    for module in EVERYWHERE {
         if let Some(text) = embedded::std_text(loader.sources, module) {
             loader.module(module.into(), module.into(), text, true, Span::default());
         }
@@ -141,7 +156,7 @@ impl Loader<'_> {
         }
         let file = self.map.add(SourceFile::new(name.clone(), text));
         let text = self.map.get(file).map(|f| f.text.clone()).unwrap_or_default();
-        let (ast, problems) = crate::syntax::parse(&text, file);
+        let (ast, problems) = self.ahead.remove(&file).unwrap_or_else(|| crate::syntax::parse(&text, file));
         let silent = names::on_broken_lines(&text, &problems);
         self.diagnostics.extend(problems);
         let id = self.modules.list.len();
