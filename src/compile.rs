@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::data::{self, Augment};
-use crate::diagnostic::{Diagnostic, Severity, codes};
+use crate::diagnostic::{Diagnostic, Severity, codes, merge_uses};
 use crate::elaborate::{DataField, Elaboration, LibraryItem, Limits, Options, Request, elaborate};
 use crate::graph::program::{Entry, Program, StaticValue};
 use crate::source::{SourceMap, Sources};
@@ -100,6 +100,7 @@ pub fn check(sources: &dyn Sources, path: &str, options: &CheckOptions) -> Check
         (at.file, at.start, std::cmp::Reverse(d.severity))
     });
     diagnostics.dedup();
+    let diagnostics = merge_uses(diagnostics);
     if diagnostics.iter().any(|d| d.severity == Severity::Error) {
         (program, entry) = (None, None);
     }

@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
     let limits = Limits { steps: 200_000, elements: 400_000, ..Limits::default() };
     let options = CheckOptions { limits, ..CheckOptions::default() };
     let sources = MemorySources::single("fuzz.taper", text);
-    let checked = bounded(mega(200), 1.0, || taper::check(&sources, "fuzz.taper", &options));
+    let checked = bounded(mega(200), 2.0, || taper::check(&sources, "fuzz.taper", &options));
     bounded(mega(500), 2.0, || checked.render());
     assert!(checked.program.is_none() || !checked.has_errors());
     let Some(program) = checked.program else { return };

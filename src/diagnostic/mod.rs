@@ -1,10 +1,12 @@
 //! The one diagnostic type: a stable code, labelled spans, notes and a likely fix.
 
 pub mod codes;
+mod merge;
 pub mod pages;
 pub mod render;
 
 pub use codes::Code;
+pub use merge::merge_uses;
 
 use crate::source::Span;
 
@@ -43,6 +45,17 @@ pub struct Diagnostic {
     pub notes: Vec<String>,
     /// The likely fix.
     pub help: Option<String>,
+    /// For an error inside a block or function: which use of it this is.
+    pub origin: Option<Origin>,
+}
+
+/// Where an error arose, apart from the labels that lead to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// What is wrong.
+    pub place: Span,
+    /// The chain of calls that led there, as a number: equal for equal chains.
+    pub calls: u64,
 }
 
 impl Diagnostic {
@@ -55,6 +68,7 @@ impl Diagnostic {
             labels: Vec::new(),
             notes: Vec::new(),
             help: None,
+            origin: None,
         }
     }
 

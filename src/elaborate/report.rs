@@ -1,8 +1,10 @@
 //! Diagnostics of elaboration: the user's line first, the limits, values of operations' errors.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::Elaborator;
 use super::value::Value;
-use crate::diagnostic::{Code, Diagnostic, Label, codes};
+use crate::diagnostic::{Code, Diagnostic, Label, Origin, codes};
 use crate::ops::OpError;
 use crate::source::Span;
 
@@ -31,6 +33,11 @@ impl Elaborator<'_> {
         }
         // A mistake takes longer than the expression it is in, and a loop may repeat it.
         self.steps = self.steps.saturating_add(REPORT);
+        if let Some(label) = d.labels.first().filter(|_| d.is_error()) {
+            let mut hash = DefaultHasher::new();
+            self.frames.iter().for_each(|f| (f.call, &f.path).hash(&mut hash));
+            d.origin = Some(Origin { place: label.span, calls: hash.finish() });
+        }
         if let Some(first) = d.labels.first().cloned()
             && self.in_std(first.span)
             && let Some(at) = self.frames.iter().rposition(|f| !self.in_std(f.call))

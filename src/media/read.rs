@@ -141,8 +141,10 @@ fn decoder<'a, R: BufRead + Seek + 'a>(
         )
         .help("convert it, or remove it from the folder"));
     }
+    let allowed = FREE_PIXELS.max(length.saturating_mul(PIXELS_PER_BYTE));
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_PIXELS * 16);
+    // Frames too: those of a GIF may be larger than the image.
+    limits.max_alloc = Some(MAX_PIXELS.min(allowed) * 16);
     reader.limits(limits);
     let decoder = reader.into_decoder().map_err(|e| damaged(name, &e.to_string()))?;
     let (width, height) = decoder.dimensions();
@@ -153,7 +155,7 @@ fn decoder<'a, R: BufRead + Seek + 'a>(
         )
         .help("make the image smaller before using it"));
     }
-    if u64::from(width) * u64::from(height) > FREE_PIXELS.max(length.saturating_mul(PIXELS_PER_BYTE)) {
+    if u64::from(width) * u64::from(height) > allowed {
         let message = format!("`{name}` declares {height} × {width} pixels and has {length} bytes");
         return Err(Diagnostic::error(codes::IMAGE_UNREADABLE, message)
             .help("the file is damaged, or holds one colour; fetch or export it again, as png"));
@@ -197,6 +199,15 @@ mod tests {
         webp.extend(b"\x11\x11\x88\x88\xfe\x07\0");
         let d = decode_image(&webp, "a", &ReadOptions::default()).unwrap_err();
         assert!(d.message.ends_with("declares 4102 × 15873 pixels and has 34 bytes"), "{}", d.message);
+    }
+
+    /// Found by fuzzing: an image of one pixel with a frame that would take more than a gigabyte.
+    #[test]
+    fn a_short_file_has_no_large_frame() {
+        let mut gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff".to_vec();
+        gif.extend(b",\0\0\0\0\xda\x49\x46\x38\0\x02\x02\x44\x01\0;");
+        let d = decode_image(&gif, "a", &ReadOptions::default()).unwrap_err();
+        assert!(d.message.contains("Memory limit exceeded"), "{}", d.message);
     }
 
     #[test]

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::args::{Arg, ArgKind, Args, Default, ParamSignature, Signature, optional, required, resolve_axes};
 use super::cpu::{self, CHUNK, tensor, widen, with_contiguous, with_number};
 use super::fold::{items, number};
+use super::primitive::all_lead;
 use super::reduce::static_axis;
 use super::util::{arity, check_axes, output_shape, reduced_shape};
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::{Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive};
 use crate::diagnostic::codes;
 use crate::shape::{DType, Type};
 
@@ -55,6 +56,10 @@ impl Primitive for ArgReduce {
     }
 
     /// None: an index is an integer.
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        if self.axis == 0 { None } else { all_lead(inputs, output) }
+    }
+
     fn grad(&self, _cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
         Ok(vec![None])
     }

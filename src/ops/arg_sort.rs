@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required, resolve_axes};
 use super::layout::{arity, axis_dim};
+use super::primitive::all_lead;
 use super::slice::slice;
-use super::{Emit, EvalContext, Gather, GradContext, NodeId, OpError, Primitive};
+use super::{Emit, EvalContext, Gather, GradContext, Lead, NodeId, OpError, Primitive};
 use crate::diagnostic::codes;
 use crate::shape::{DType, Dim, Type, is_nonnegative};
 
@@ -31,6 +32,10 @@ impl Primitive for ArgSort {
         let [x] = arity(self.name(), inputs)?;
         axis_dim(self.name(), x, self.axis)?;
         Ok(Type::new(DType::I64, x.shape.clone()))
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        if self.axis == 0 { None } else { all_lead(inputs, output) }
     }
 
     fn grad(&self, _cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

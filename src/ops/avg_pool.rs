@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, ParamSignature, Signature, optional, required};
 use super::conv_spec::{by, check_fits, check_floats, natural, positive, times};
+use super::primitive::all_lead;
 use super::primitive::elements;
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, kernels};
+use super::{Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, kernels};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type};
 
@@ -87,6 +88,10 @@ impl Primitive for AvgPool {
 
     fn infer(&self, inputs: &[&Type]) -> Result<Type, OpError> {
         Ok(Type::new(inputs[0].dtype, self.spec.output(self.name(), inputs[0])?))
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        all_lead(inputs, output)
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -6,10 +6,11 @@ mod language;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::primitive::broadcast_lead;
 use super::util::{arity, broadcast_shapes, require_number, require_same_dtype, sum_to, with_dtype};
 use super::{
-    Cast, Compare, CompareKind, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Unary, Where,
-    in_place,
+    Cast, Compare, CompareKind, Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, Unary,
+    Where, in_place,
 };
 use crate::shape::Type;
 
@@ -78,6 +79,10 @@ impl Primitive for Binary {
             return Err(OpError::dtype(m).help("`//` divides integers; else convert first: `float(x)`"));
         }
         Ok(Type::new(a.dtype, broadcast_shapes(self.name(), &a.shape, &b.shape)?))
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        broadcast_lead(inputs, output)
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Signature, required};
 use super::fold::{map_static, number};
+use super::primitive::all_lead;
 use super::util::{arity, candle_dtype};
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::{Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive};
 use crate::shape::{DType, Type};
 
 /// The same numbers in another dtype: floats to integers drop the fraction, anything but 0 is true.
@@ -24,6 +25,10 @@ impl Primitive for Cast {
     fn infer(&self, inputs: &[&Type]) -> Result<Type, OpError> {
         let [x] = arity("cast", inputs)?;
         Ok(Type::new(self.dtype, x.shape))
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        all_lead(inputs, output)
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

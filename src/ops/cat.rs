@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Signature, required, resolve_axes};
 use super::layout::axis_dim;
+use super::primitive::all_lead;
 use super::reshape::unsqueeze;
 use super::slice::slice;
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, copies};
+use super::{Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, copies};
 use crate::shape::{Dim, Type};
 
 /// Any number of tensors one after the other along an axis.
@@ -49,6 +50,10 @@ impl Primitive for Cat {
         }
         out.shape[self.axis] = total;
         Ok(out)
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        if self.axis == 0 { None } else { all_lead(inputs, output) }
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

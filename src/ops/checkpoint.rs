@@ -4,7 +4,8 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::primitive::all_lead;
+use super::{EvalContext, GradContext, Lead, NodeId, OpError, Primitive};
 use crate::shape::Type;
 
 /// The first input. The others are where the part begins: what it reads from before. `differentiate` takes
@@ -25,6 +26,10 @@ impl Primitive for Checkpoint {
     }
 
     /// That of the identity: what the part begins with gets its gradient through the part.
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        all_lead(inputs, output)
+    }
+
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
         let mut grads = vec![None; cx.inputs.len()];
         grads[0] = cx.to.ty(cx.inputs[0]).dtype.is_float().then_some(cx.grad);

@@ -4,8 +4,9 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::cpu::{self, map2, widen, with_number};
+use super::primitive::broadcast_lead;
 use super::util::{arity, broadcast_shapes, require_same_dtype, with_dtype};
-use super::{EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::{EvalContext, GradContext, Lead, NodeId, OpError, Primitive};
 use crate::shape::{DType, Type};
 
 /// Which comparison.
@@ -56,6 +57,10 @@ impl Primitive for Compare {
     }
 
     /// None: a step has the gradient 0 wherever it has one.
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        broadcast_lead(inputs, output)
+    }
+
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
         Ok(vec![None; cx.inputs.len()])
     }
@@ -123,6 +128,10 @@ impl Primitive for Logical {
     }
 
     /// None: truth values have no gradient.
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        broadcast_lead(inputs, output)
+    }
+
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
         Ok(vec![None; cx.inputs.len()])
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required};
 use super::conv_spec::{ConvSpec, channel_error, check_fits, check_same};
 use super::{
-    ConvTranspose, ConvWeightGrad, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, kernels,
+    ConvTranspose, ConvWeightGrad, Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, kernels,
 };
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type};
@@ -44,6 +44,10 @@ impl Primitive for Conv {
         shape.extend((0..self.spec.spatial()).map(|axis| self.spec.windows(axis, &x.shape[2 + axis])));
         check_fits(op, &self.spec.kernel, x, &shape[2..])?;
         Ok(Type::new(x.dtype, shape))
+    }
+
+    fn leading(&self, _inputs: &[&Type], _output: &Type) -> Option<Vec<Lead>> {
+        Some(vec![Lead::Batch, Lead::Shared])
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required};
 use super::conv::window_elements;
 use super::conv_spec::{ConvSpec, channel_error, check_fits, check_same, natural};
-use super::{Conv, ConvWeightGrad, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, kernels};
+use super::{
+    Conv, ConvWeightGrad, Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, kernels,
+};
 use crate::shape::{Dim, Type};
 
 /// The adjoint of [`Conv`] in x: `x[n, c, p] = Σ y[n, o, q] · weight[o, c, t]` over all `q`, `t` with
@@ -75,6 +77,10 @@ impl Primitive for ConvTranspose {
         let mut shape = vec![y.shape[0].clone(), w.shape[1].clone() * groups];
         shape.extend(self.size.iter().cloned());
         Ok(Type::new(y.dtype, shape))
+    }
+
+    fn leading(&self, _inputs: &[&Type], _output: &Type) -> Option<Vec<Lead>> {
+        Some(vec![Lead::Batch, Lead::Shared])
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, ParamSignature, Signature, optional, required, resolve_axes};
 use super::fold::{items, number, whole};
+use super::primitive::all_lead;
 use super::reduce::static_axis;
 use super::util::{arity, check_axes, require_float, require_number, require_same_dtype};
-use super::{Binary, Emit, EvalContext, GradContext, NodeId, OpError, Pad, PadMode, Primitive, Slice};
+use super::{Binary, Emit, EvalContext, GradContext, Lead, NodeId, OpError, Pad, PadMode, Primitive, Slice};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type};
 
@@ -46,6 +47,10 @@ impl Primitive for Cumulative {
         require_number(self.name(), &x)?;
         check_axes(self.name(), &[self.axis], x.rank())?;
         Ok(x.plain())
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        if self.axis == 0 { None } else { all_lead(inputs, output) }
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
@@ -107,6 +112,10 @@ impl Primitive for LinearScan {
         }
         check_axes(self.name(), &[self.axis], a.rank())?;
         Ok(a.plain())
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        if self.axis == 0 { None } else { all_lead(inputs, output) }
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required, resolve_axes};
 use super::layout::{arity, check_shape};
+use super::primitive::broadcast_lead;
 use super::reshape::reshape;
 use super::util::output_shape;
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, rearrange, util};
+use super::{Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, rearrange, util};
 use crate::diagnostic::codes;
 use crate::shape::{DType, Dim, Type, display_shape};
 
@@ -35,6 +36,10 @@ impl Primitive for Expand {
                 .help("shapes are aligned at the last axis; an axis must be equal, or 1"));
         }
         Ok(Type { shape: self.shape.clone(), ..x.clone() })
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        broadcast_lead(inputs, output)
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::args::{Arg, ArgKind, Args, Signature, required, resolve_axes};
 use super::expand::{expand, full};
 use super::layout::{arity, axis_dim, check_index};
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, ScatterAdd, copies};
+use super::primitive::all_lead;
+use super::{Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, ScatterAdd, copies};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type, broadcast};
 
@@ -39,6 +40,10 @@ impl Primitive for Gather {
         let [x, index] = arity(self.name(), inputs)?;
         check_fit(self.name(), x, index, self.axis)?;
         Ok(Type { shape: index.shape.clone(), ..x.clone() })
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        if self.axis == 0 { None } else { all_lead(inputs, output) }
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Default, Signature, optional, required};
 use super::fold::{items, number};
+use super::primitive::all_lead;
 use super::reduce::{axes_of, reshape, static_axis};
 use super::softmax::rows;
 use super::util::{arity, check_axes, output_shape, reduced_shape, require_float};
-use super::{Binary, EvalContext, GradContext, NodeId, OpError, Primitive, Unary, copies};
+use super::{Binary, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, Unary, copies};
 use crate::shape::Type;
 
 /// The logarithm of the sum of exponentials, without overflow.
@@ -33,6 +34,10 @@ impl Primitive for LogSumExp {
     }
 
     /// `g exp(x - y)`.
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        if self.axes.contains(&0) { None } else { all_lead(inputs, output) }
+    }
+
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
         let x = cx.inputs[0];
         let kept = reduced_shape(&cx.to.ty(x).shape, &self.axes, true);

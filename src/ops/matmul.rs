@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required};
 use super::conv_spec::{check_floats, check_same};
+use super::primitive::broadcast_lead;
 use super::reshape::reshape;
 use super::util::sum_to;
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, kernels};
+use super::{Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, kernels};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type, broadcast, display_shape};
 
@@ -54,6 +55,16 @@ impl Primitive for MatMul {
         })?;
         shape.extend([m.clone(), n.clone()]);
         Ok(Type::new(a.dtype, shape))
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        let (a, b, r) = (inputs[0].rank(), inputs[1].rank(), output.rank());
+        match (a, b) {
+            // The rows of the left matrix are the samples.
+            (2, 2) if !self.transpose_a => Some(vec![Lead::Batch, Lead::Shared]),
+            _ if r > 2 => broadcast_lead(inputs, output),
+            _ => None,
+        }
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

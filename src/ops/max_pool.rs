@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::args::{Arg, Args, Signature};
 use super::avg_pool::{PARAMS, PoolSpec};
 use super::conv_spec::check_same;
+use super::primitive::all_lead;
 use super::primitive::elements;
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, kernels};
+use super::{Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, kernels};
 use crate::shape::Type;
 
 /// The largest value of each window of x `[n, c, h, w]`. Of equal ones the first, in rows, gets the gradient;
@@ -41,6 +42,10 @@ impl Primitive for MaxPool {
 
     fn infer(&self, inputs: &[&Type]) -> Result<Type, OpError> {
         Ok(Type::new(inputs[0].dtype, self.spec.output(self.name(), inputs[0])?))
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        all_lead(inputs, output)
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

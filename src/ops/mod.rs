@@ -92,7 +92,7 @@ pub use resize::{Resize, ResizeGrad, ResizeMode};
 
 pub use args::{Arg, ArgKind, Args, ParamSignature, Signature};
 pub use error::OpError;
-pub use primitive::{Emit, EvalContext, GradContext, NodeId, Primitive};
+pub use primitive::{Emit, EvalContext, GradContext, Lead, NodeId, Primitive};
 pub use structure::{Column, Const, Input, Loop, LoopInput, Parameter, Project, Table};
 
 pub use after::After;
@@ -190,6 +190,9 @@ macro_rules! ops {
             }
             fn overwrites(&self, input: usize, inputs: &[&Type], output: &Type) -> bool {
                 match self { $(Op::$name(op) => op.overwrites(input, inputs, output),)* }
+            }
+            fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+                match self { $(Op::$name(op) => op.leading(inputs, output),)* }
             }
             fn map_dims(&mut self, f: &mut dyn FnMut(&Dim) -> Dim) {
                 match self { $(Op::$name(op) => op.map_dims(f),)* }

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required};
 use super::expand::dtype;
 use super::layout::{arity, check_index, check_shape, constant};
+use super::primitive::all_lead;
 use super::util::candle_dtype;
-use super::{Arange, EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::{Arange, EvalContext, GradContext, Lead, NodeId, OpError, Primitive};
 use crate::shape::{DType, Dim, Type};
 
 /// A new last axis that is 1 at the index and 0 elsewhere.
@@ -31,6 +32,10 @@ impl Primitive for OneHot {
         let mut shape = index.shape.clone();
         shape.push(self.classes.clone());
         Ok(Type::new(self.dtype, shape))
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        all_lead(inputs, output)
     }
 
     fn grad(&self, _cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required};
 use super::layout::{arity, constant, index_tensor};
 use super::slice::{flip, slice};
-use super::{Binary, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Reduce, ReduceKind, copies};
+use super::{
+    Binary, Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, Reduce, ReduceKind, copies,
+};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type, is_nonnegative};
 
@@ -98,6 +100,11 @@ impl Primitive for Pad {
             out.shape[axis] = before.clone() + dim.clone() + after.clone();
         }
         Ok(out)
+    }
+
+    fn leading(&self, _inputs: &[&Type], _output: &Type) -> Option<Vec<Lead>> {
+        let (before, after) = self.pads.first()?;
+        (before.is(0) && after.is(0)).then(|| vec![Lead::Batch])
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

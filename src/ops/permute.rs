@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Default, Signature, optional, required, resolve_axes};
 use super::layout::arity;
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::{Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive};
 use crate::diagnostic::codes;
 use crate::shape::Type;
 
@@ -41,6 +41,10 @@ impl Primitive for Permute {
             return Err(OpError::new(codes::BAD_AXIS, m).help("name every axis once"));
         }
         Ok(Type { shape: self.axes.iter().map(|a| x.shape[*a].clone()).collect(), ..x.clone() })
+    }
+
+    fn leading(&self, _inputs: &[&Type], _output: &Type) -> Option<Vec<Lead>> {
+        (self.axes.first() == Some(&0)).then(|| vec![Lead::Batch])
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -61,8 +61,48 @@ pub trait Primitive {
         false
     }
 
+    /// Which inputs hold samples along their first axis, where the operation treats each sample of its output's
+    /// first axis by itself: laid end to end along that axis, such inputs give outputs laid end to end. `None`
+    /// where samples meet, or where nobody has said.
+    fn leading(&self, _inputs: &[&Type], _output: &Type) -> Option<Vec<Lead>> {
+        None
+    }
+
     /// Rewrites the dimensions among the attributes, when open dimensions get their values.
     fn map_dims(&mut self, _f: &mut dyn FnMut(&Dim) -> Dim) {}
+}
+
+/// What the first axis of an input is to an operation that treats samples one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lead {
+    /// The samples.
+    Batch,
+    /// It is 1, as the output's: the samples, or broadcast over them.
+    Either,
+    /// Something that all samples share, or no axis at all.
+    Shared,
+}
+
+/// [`Primitive::leading`] of what is broadcast.
+pub(super) fn broadcast_lead(inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+    let first = output.shape.first()?;
+    let lead = |x: &&Type| match x.shape.first() {
+        Some(d) if x.rank() == output.rank() && d == first => {
+            if d.is(1) {
+                Lead::Either
+            } else {
+                Lead::Batch
+            }
+        }
+        _ => Lead::Shared,
+    };
+    Some(inputs.iter().map(lead).collect())
+}
+
+/// [`Primitive::leading`] of what keeps the first axis, or only the order of elements, of every input.
+pub(super) fn all_lead(inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+    let axis = output.rank() > 0 && inputs.iter().all(|x| x.rank() > 0);
+    axis.then(|| vec![Lead::Batch; inputs.len()])
 }
 
 /// Number of elements of a type, open names counting as 1.

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::cumulative::{Cumulative, CumulativeKind, shift};
 use super::dim_value::dim_value;
+use super::primitive::all_lead;
 use super::util::{arity, check_axes, reduced_shape, require_float, require_number};
 use super::{
-    Binary, Cast, Compare, CompareKind, Emit, EvalContext, Expand, GradContext, NodeId, OpError, Primitive,
-    Reshape,
+    Binary, Cast, Compare, CompareKind, Emit, EvalContext, Expand, GradContext, Lead, NodeId, OpError,
+    Primitive, Reshape,
 };
 use crate::shape::{DType, Dim, Type};
 
@@ -73,6 +74,10 @@ impl Primitive for Reduce {
             return Err(OpError::internal("a product is taken over one axis at a time"));
         }
         Ok(Type::new(x.dtype, reduced_shape(&x.shape, &self.axes, self.keep)))
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        if self.axes.contains(&0) { None } else { all_lead(inputs, output) }
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

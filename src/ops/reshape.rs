@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required, resolve_axes};
 use super::layout::{arity, check_shape, product};
+use super::primitive::all_lead;
 use super::util::output_shape;
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, copies};
+use super::{Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, copies};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type, display_shape};
 
@@ -32,9 +33,14 @@ impl Primitive for Reshape {
                 display_shape(&x.shape),
                 display_shape(&self.shape)
             );
-            return Err(OpError::shape(m).help("`-1` in place of one dimension takes what is left over"));
+            let help = what_would_fit(&x.shape, &self.shape);
+            return Err(OpError { help, ..OpError::shape(m) });
         }
         Ok(Type { shape: self.shape.clone(), ..x.clone() })
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        all_lead(inputs, output)
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
@@ -63,6 +69,31 @@ impl Primitive for Reshape {
             *d = f(d);
         }
     }
+}
+
+/// What to change where the numbers of elements differ: the dimension asked for that could be another, or the last
+/// one of what comes in, which a layer before it sets.
+fn what_would_fit(from: &[Dim], to: &[Dim]) -> Option<String> {
+    let (have, want) = (product(from), product(to));
+    let free = (0..to.len()).find_map(|i| {
+        let rest = product(&to[..i]) * product(&to[i + 1..]);
+        Some((i, have.exact_div(&rest)?)).filter(|(_, d)| d.as_const().is_some_and(|d| d > 0))
+    });
+    if let Some((i, fits)) = free {
+        let mut shape = to.to_vec();
+        shape[i] = fits;
+        let m = format!(
+            "{} has as many; `-1` in place of one dimension takes what is left over",
+            display_shape(&shape)
+        );
+        return Some(m);
+    }
+    let (last, before) = from.split_last()?;
+    let fits = want.exact_div(&product(before)).filter(|d| d.as_const().is_some_and(|d| d > 0))?;
+    let m = format!(
+        "a last dimension of {fits} (it is {last}) would have as many: the width of the layer before"
+    );
+    Some(m)
 }
 
 /// Emits a reshape; `x` itself where it has that shape already.

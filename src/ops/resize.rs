@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required};
 use super::conv_spec::check_floats;
+use super::primitive::all_lead;
 use super::primitive::elements;
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, kernels};
+use super::{Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, kernels};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type};
 
@@ -80,6 +81,10 @@ impl Primitive for Resize {
 
     fn infer(&self, inputs: &[&Type]) -> Result<Type, OpError> {
         resized(self.name(), inputs[0], &self.size)
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        all_lead(inputs, output)
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

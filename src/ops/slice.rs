@@ -7,7 +7,7 @@ use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required, re
 use super::layout::{arity, axis_dim, constant, index_tensor};
 use super::pad::pad_axis;
 use super::reshape::{reshape, unsqueeze};
-use super::{Emit, EvalContext, GradContext, NodeId, OpError, Primitive, copies};
+use super::{Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, copies};
 use crate::diagnostic::codes;
 use crate::shape::{Dim, Type, display_shape, is_nonnegative};
 
@@ -53,6 +53,10 @@ impl Primitive for Slice {
         let mut out = x.clone();
         out.shape[self.axis] = self.len();
         Ok(out)
+    }
+
+    fn leading(&self, _inputs: &[&Type], _output: &Type) -> Option<Vec<Lead>> {
+        (self.axis != 0).then(|| vec![Lead::Batch])
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Default, ParamSignature, Signature, optional, required, resolve_axes};
 use super::fold::{items, number};
+use super::primitive::all_lead;
 use super::reduce::static_axis;
 use super::util::{arity, check_axes, require_float};
-use super::{Binary, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Reduce, ReduceKind, Unary};
+use super::{
+    Binary, Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, Reduce, ReduceKind, Unary,
+};
 use crate::shape::Type;
 
 /// `exp(x) / Σ exp(x)` along one axis.
@@ -29,6 +32,10 @@ impl Primitive for Softmax {
     }
 
     /// `y (g - Σ g y)`.
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        if self.axis == 0 { None } else { all_lead(inputs, output) }
+    }
+
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
         let (y, g) = (cx.output, cx.grad);
         let gy = cx.to.binary(Binary::Mul, g, y)?;
@@ -72,6 +79,10 @@ impl Primitive for LogSoftmax {
     }
 
     /// `g - exp(y) Σ g`.
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        if self.axis == 0 { None } else { all_lead(inputs, output) }
+    }
+
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
         let (y, g) = (cx.output, cx.grad);
         let p = cx.to.unary(Unary::Exp, y)?;

@@ -4,8 +4,9 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Signature, required};
+use super::primitive::all_lead;
 use super::util::arity;
-use super::{EvalContext, GradContext, NodeId, OpError, Primitive};
+use super::{EvalContext, GradContext, Lead, NodeId, OpError, Primitive};
 use crate::shape::Type;
 
 /// The identity, whose gradient is cut.
@@ -20,6 +21,10 @@ impl Primitive for StopGrad {
     fn infer(&self, inputs: &[&Type]) -> Result<Type, OpError> {
         let [x] = arity("stop_grad", inputs)?;
         Ok(x)
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        all_lead(inputs, output)
     }
 
     fn grad(&self, _cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -7,7 +7,7 @@ use super::args::{Arg, ArgKind, Args, Default, Signature, optional, required, re
 use super::expand::full;
 use super::layout::{arity, axis_dim, check_index, product};
 use super::reshape::reshape;
-use super::{Emit, EvalContext, GradContext, IndexAdd, NodeId, OpError, Primitive, copies};
+use super::{Emit, EvalContext, GradContext, IndexAdd, Lead, NodeId, OpError, Primitive, copies};
 use crate::shape::Type;
 
 /// The slices of `x` along an axis that an index names: the axis is replaced by the axes of the index.
@@ -30,6 +30,14 @@ impl Primitive for Take {
         shape.extend_from_slice(&index.shape);
         shape.extend_from_slice(&x.shape[self.axis + 1..]);
         Ok(Type { shape, ..x.clone() })
+    }
+
+    fn leading(&self, inputs: &[&Type], _output: &Type) -> Option<Vec<Lead>> {
+        match self.axis {
+            0 if inputs[1].rank() > 0 => Some(vec![Lead::Shared, Lead::Batch]),
+            0 => None,
+            _ => Some(vec![Lead::Batch, Lead::Shared]),
+        }
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -8,9 +8,11 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::primitive::broadcast_lead;
 use super::util::{arity, require_float, require_number};
 use super::{
-    Binary, Compare, CompareKind, Emit, EvalContext, GradContext, NodeId, OpError, Primitive, Where, in_place,
+    Binary, Compare, CompareKind, Emit, EvalContext, GradContext, Lead, NodeId, OpError, Primitive, Where,
+    in_place,
 };
 use crate::shape::{DType, Type};
 
@@ -164,6 +166,10 @@ impl Primitive for Unary {
         }
         let dtype = if *self == Unary::IsFinite { DType::Bool } else { x.dtype };
         Ok(Type::new(dtype, x.shape))
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        broadcast_lead(inputs, output)
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

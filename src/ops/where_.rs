@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Arg, ArgKind, Args, Signature, required};
 use super::cpu::{self, map3, widen, with_number};
+use super::primitive::broadcast_lead;
 use super::util::{arity, broadcast_shapes, output_shape, require_same_dtype, sum_to, with_dtype};
-use super::{Emit, EvalContext, Expand, GradContext, NodeId, OpError, Primitive};
+use super::{Emit, EvalContext, Expand, GradContext, Lead, NodeId, OpError, Primitive};
 use crate::diagnostic::codes;
 use crate::shape::{DType, Type};
 
@@ -28,6 +29,10 @@ impl Primitive for Where {
         require_same_dtype("where", &a, &b)?;
         let both = broadcast_shapes("where", &a.shape, &b.shape)?;
         Ok(Type::new(a.dtype, broadcast_shapes("where", &cond.shape, &both)?))
+    }
+
+    fn leading(&self, inputs: &[&Type], output: &Type) -> Option<Vec<Lead>> {
+        broadcast_lead(inputs, output)
     }
 
     fn grad(&self, cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {

@@ -2,6 +2,7 @@
 //! updates. With all of them off, results agree to rounding.
 
 mod algebraic;
+mod batch_calls;
 mod bf16;
 mod common_subexpressions;
 mod compositions;
@@ -19,12 +20,15 @@ mod property;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_calls;
+#[cfg(test)]
 mod tests_fusion;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use algebraic::algebraic;
+pub use batch_calls::batch_calls;
 pub use bf16::bf16;
 pub use common_subexpressions::common_subexpressions;
 pub use compositions::{attention, conv_epilogue, normalize};
@@ -56,6 +60,8 @@ pub struct Pass {
 /// When a pass runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Once, before the others: they change the calls that it compares.
+    First,
     /// In rounds with the others, until none of them changes anything.
     Simplify,
     /// Once after that: it makes operations that the others do not see through.
@@ -68,6 +74,13 @@ pub enum Stage {
 
 /// Every pass, in the order in which they run.
 pub const PASSES: &[Pass] = &[
+    Pass {
+        stage: Stage::First,
+        ..unless(
+            batch_calls::idle,
+            simplify("batch_calls", "one run for independent calls of one instance", batch_calls),
+        )
+    },
     unless(merge_loops::idle, simplify("merge_loops", "one run for two loops over the same", merge_loops)),
     simplify("common_subexpressions", "equal nodes become one", common_subexpressions),
     simplify("constant_folding", "arithmetic of constants, in f64", constant_folding),
@@ -122,6 +135,9 @@ const ROUNDS: usize = 32;
 pub fn optimize(graph: &Graph, options: &Options) -> Graph {
     let on = |stage| PASSES.iter().filter(move |p| p.stage == stage && !options.disabled.contains(p.name));
     let mut graph = graph.clone();
+    for pass in on(Stage::First).filter(|p| !(p.idle)(&graph)).collect::<Vec<_>>() {
+        graph = apply(pass, &graph);
+    }
     let simplify: Vec<&Pass> = on(Stage::Simplify).collect();
     // A pass is done once every pass since its last run, itself included, left the graph as it was.
     let mut at_rest = 0;

@@ -40,7 +40,9 @@ pub(super) fn parse(sources: &dyn Sources, text: &str, map: &mut SourceMap) -> P
         mine.map(|(file, text)| (*file, crate::syntax::parse(text, *file))).collect::<Vec<_>>()
     };
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        // Where the system has no thread left, this one does it all.
+        let another = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..threads).filter_map(another).collect();
         let mut all: Parsed = work().into_iter().collect();
         // What a worker did not give is parsed when it is asked for.
         all.extend(others.into_iter().filter_map(|t| t.join().ok()).flatten());

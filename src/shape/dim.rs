@@ -282,7 +282,10 @@ impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Atom::Name(n) => f.write_str(n),
-            Atom::Floor(d, k) if d.len() == 1 => write!(f, "{d} // {k}"),
+            // A minus binds more loosely than a division.
+            Atom::Floor(d, k) if d.len() == 1 && d.terms().all(|(_, factor)| factor > 0) => {
+                write!(f, "{d} // {k}")
+            }
             Atom::Floor(d, k) => write!(f, "({d}) // {k}"),
         }
     }

@@ -29,7 +29,14 @@ impl FromStr for Type {
         };
         let space = match space.trim() {
             "" => None,
-            named => Some(named.strip_prefix("in ").ok_or_else(wrong)?.trim().into()),
+            named => {
+                let space = named.strip_prefix("in ").ok_or_else(wrong)?.trim();
+                let letters = |c: char| c.is_alphanumeric() || c == '_';
+                if !space.chars().all(letters) || space.chars().next().is_none_or(char::is_numeric) {
+                    return Err(format!("`{space}` is not the name of a space"));
+                }
+                Some(space.into())
+            }
         };
         Ok(Type { dtype, shape, space })
     }
@@ -55,7 +62,13 @@ mod tests {
 
     #[test]
     fn reads_back_what_it_writes() {
-        for text in ["f32[]", "f32[n, 3]", "i64[2*h + 1, (n + 1) // 2] in unit", "bool[n*n - 1]"] {
+        for text in [
+            "f32[]",
+            "f32[n, 3]",
+            "i64[2*h + 1, (n + 1) // 2] in unit",
+            "bool[n*n - 1]",
+            "f32[(-n) // 2, -n // 2]",
+        ] {
             let ty: Type = text.parse().expect(text);
             assert_eq!(ty.to_text(), text);
         }
@@ -64,7 +77,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_type() {
-        for text in ["", "f32", "f33[n]", "f32[n", "f32[n,]", "f32[n] unit", "f32[n]]"] {
+        for text in
+            ["", "f32", "f33[n]", "f32[n", "f32[n,]", "f32[n] unit", "f32[n]]", "f32[n] in a\"", "f32[] in 1"]
+        {
             assert!(text.parse::<Type>().is_err(), "{text}");
         }
     }
