@@ -20,7 +20,7 @@ pub(super) const NODE: u64 = 10;
 const MAX_RANK: usize = 32;
 
 /// The most terms and names ([`Dim::size`]) of a dimension, and of the number of a tensor's elements.
-pub(super) const MAX_TERMS: usize = 256;
+pub(super) const MAX_TERMS: usize = crate::shape::dim::MAX_SIZE;
 
 /// The most that the terms of dimensions that are multiplied may come to.
 pub(super) const MAX_PRODUCT: usize = 4096;

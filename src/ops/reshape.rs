@@ -83,16 +83,14 @@ fn what_would_fit(from: &[Dim], to: &[Dim]) -> Option<String> {
         let mut shape = to.to_vec();
         shape[i] = fits;
         let m = format!(
-            "{} has as many; `-1` in place of one dimension takes what is left over",
+            "{} has as many elements; `-1` in place of one dimension takes what is left over",
             display_shape(&shape)
         );
         return Some(m);
     }
     let (last, before) = from.split_last()?;
     let fits = want.exact_div(&product(before)).filter(|d| d.as_const().is_some_and(|d| d > 0))?;
-    let m = format!(
-        "a last dimension of {fits} (it is {last}) would have as many: the width of the layer before"
-    );
+    let m = format!("a last dimension of {fits} (it is {last}) would do: the width of the layer before");
     Some(m)
 }
 

@@ -8,26 +8,29 @@ use crate::shape::DType;
 
 /// Applies them.
 pub fn algebraic(graph: &Graph) -> Graph {
-    rewrite(graph, &mut |site| {
-        let ty = &site.node.ty;
-        if ty.dtype == DType::Bool && !matches!(*site.node.op, Op::Checkpoint(_)) {
-            return Ok(None);
-        }
-        match (*site.node.op).clone() {
-            Op::Unary(op) => unary(site, op),
-            Op::Binary(op) => binary(site, op),
-            Op::Cast(op) => cast(site, &op),
-            Op::Reshape(op) => reshape(site, &op),
-            Op::Permute(op) => permute(site, &op),
-            Op::Expand(op) => expand(site, &op),
-            Op::Reduce(op) => reduce(site, op.kind, &op.axes, op.keep),
-            Op::Where(_) => select(site),
-            // Gradients are there by now.
-            Op::Checkpoint(_) => Ok(Some(site.inputs[0])),
-            Op::Slice(_) | Op::MatMul(_) | Op::Cumulative(_) => zero_in_zero_out(site),
-            _ => Ok(None),
-        }
-    })
+    rewrite(graph, &mut rule)
+}
+
+/// The same of one node.
+pub(super) fn rule(site: &mut Site<'_, '_>) -> Rewritten {
+    let ty = &site.node.ty;
+    if ty.dtype == DType::Bool && !matches!(*site.node.op, Op::Checkpoint(_)) {
+        return Ok(None);
+    }
+    match (*site.node.op).clone() {
+        Op::Unary(op) => unary(site, op),
+        Op::Binary(op) => binary(site, op),
+        Op::Cast(op) => cast(site, &op),
+        Op::Reshape(op) => reshape(site, &op),
+        Op::Permute(op) => permute(site, &op),
+        Op::Expand(op) => expand(site, &op),
+        Op::Reduce(op) => reduce(site, op.kind, &op.axes, op.keep),
+        Op::Where(_) => select(site),
+        // Gradients are there by now.
+        Op::Checkpoint(_) => Ok(Some(site.inputs[0])),
+        Op::Slice(_) | Op::MatMul(_) | Op::Cumulative(_) => zero_in_zero_out(site),
+        _ => Ok(None),
+    }
 }
 
 type Rewritten = Result<Option<NodeId>, OpError>;

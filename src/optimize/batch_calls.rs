@@ -22,13 +22,13 @@ pub fn batch_calls(graph: &Graph) -> Graph {
         return graph;
     }
     for region in 0..graph.regions.len() {
-        let mut apart: Vec<String> = Vec::new();
+        let mut settled: Vec<String> = Vec::new();
         for path in instances(&graph.regions[region]) {
             // Parts of what stays apart would be laid end to end and cut again, one by one.
             let inside =
                 |outer: &String| path.strip_prefix(outer.as_str()).is_some_and(|p| p.starts_with('.'));
-            if !apart.iter().any(inside) && !join_all(&mut graph, region, &path) {
-                apart.push(path);
+            if !settled.iter().any(inside) && join_all(&mut graph, region, &path) {
+                settled.push(path);
             }
         }
     }
@@ -40,30 +40,34 @@ pub(super) fn idle(graph: &Graph) -> bool {
     graph.regions.iter().all(|r| instances(r).is_empty()) || !for_inference(graph)
 }
 
-/// Joins what can be joined of the calls of one instance; `false` where an operation kept some apart.
+/// Joins what can be joined of the calls of one instance; whether nothing is left to do for instances inside it,
+/// as where calls need each other.
 fn join_all(graph: &mut Graph, region: RegionId, path: &str) -> bool {
-    let mut all = true;
     let mut calls = calls(&graph.regions[region], path).unwrap_or_default();
+    let mut settled = !calls.is_empty();
+    let mut known: Option<Vec<NodeId>> = None;
     while calls.len() > 1 {
-        let old = &graph.regions[region];
-        let group = independent(old, &calls);
-        let values = values(old);
-        let (differ, again) = distinct(group.iter().map(|c| &calls[*c]), &values);
-        let join = Join { old, values: &values, path: path.into(), calls: &differ, again: &again };
-        let done = if differ.len() > 1 { join.apply(graph, region) } else { None };
-        all &= differ.len() == 1 || done.is_some();
-        // The first call is done with either way.
+        let old = std::mem::take(&mut graph.regions[region]);
+        let group = independent(&old, &calls);
+        settled &= group.len() > 1;
+        let mut done = None;
+        if group.len() > 1 {
+            let values = known.get_or_insert_with(|| values(&old));
+            let (differ, again) = distinct(group.iter().map(|c| &calls[*c]), values);
+            let join = Join { old: &old, values, path: path.into(), calls: &differ, again: &again };
+            done = if differ.len() > 1 { join.apply(graph, region) } else { None };
+        }
         let mut number = 0..;
+        calls.retain(|_| number.next().is_some_and(|n| !group.contains(&n)));
         match done {
-            None => drop(calls.remove(0)),
-            Some((new, map)) => {
-                calls.retain(|_| number.next().is_some_and(|n| !group.contains(&n)));
+            None => graph.regions[region] = old,
+            Some(map) => {
                 calls.iter_mut().flatten().for_each(|id| *id = map[id.index()]);
-                *graph = new;
+                known = None;
             }
         }
     }
-    all
+    settled
 }
 
 /// The paths of instances that may have been called more than once, outer ones first: those at which two nodes
@@ -102,7 +106,7 @@ fn calls(region: &Region, path: &str) -> Option<Vec<Vec<NodeId>>> {
         (a.span, &a.path, &a.ty, a.inputs.len(), &a.op) == (b.span, &b.path, &b.ty, b.inputs.len(), &b.op)
     };
     let length = (1..=all.len() / 2).find(|length| {
-        all.len() % length == 0 && all[*length..].iter().zip(&all).all(|(a, b)| alike(*a, *b))
+        all.len().is_multiple_of(*length) && all[*length..].iter().zip(&all).all(|(a, b)| alike(*a, *b))
     })?;
     Some(all.chunks(length).map(<[NodeId]>::to_vec).collect())
 }
@@ -148,12 +152,16 @@ fn followers(region: &Region, of: impl Iterator<Item = NodeId>) -> Vec<bool> {
     after
 }
 
-/// For each node the first one with the same value.
+/// For each node the first one with the same value; each source is one of its own.
 fn values(region: &Region) -> Vec<NodeId> {
     let mut known: HashMap<u64, Vec<(NodeId, Vec<NodeId>)>> = HashMap::new();
     let mut values: Vec<NodeId> = Vec::with_capacity(region.dag.node_count());
     for id in region.ids() {
         let node = region.node(id);
+        if is_source(&node.op) {
+            values.push(id);
+            continue;
+        }
         let inputs: Vec<NodeId> = node.inputs.iter().map(|i| values[i.index()]).collect();
         let others = known.entry(key(&node.op, &inputs)).or_default();
         let same =
@@ -196,9 +204,9 @@ enum Input {
 }
 
 impl Join<'_> {
-    /// The graph with one call in their place, and where each node is; `None` where an operation keeps them apart.
-    fn apply(&self, graph: &Graph, region: RegionId) -> Option<(Graph, Vec<NodeId>)> {
-        let mut new = graph.clone();
+    /// Fills the region anew with one call in their place, and says where each node is; `None` where an operation
+    /// keeps them apart.
+    fn apply(&self, new: &mut Graph, region: RegionId) -> Option<Vec<NodeId>> {
         new.regions[region] = Region::default();
         let first = self.calls.iter().enumerate().map(|(number, call)| (call, number));
         let all: Vec<_> = first.chain(self.again.iter().map(|(call, number)| (call, *number))).collect();
@@ -216,11 +224,13 @@ impl Join<'_> {
                 map[id.index()] = builder.share(Arc::clone(&node.op), &inputs, Arc::clone(&node.ty));
             }
         };
-        rest(&mut new, &mut map, false);
-        let places = self.body(&mut new, region, &members, &map)?;
+        rest(new, &mut map, false);
+        let places = self.body(new, region, &members, &map)?;
         // What others read of each call is cut out of what was computed for all.
         let mut wanted: BTreeSet<NodeId> = self.old.roots().collect();
-        wanted.extend(graph.roots(region));
+        if region == 0 {
+            wanted.extend(new.updates.iter().map(|u| u.node));
+        }
         let others = self.old.ids().filter(|id| !members.contains_key(id));
         wanted.extend(others.flat_map(|id| self.old.node(id).inputs.iter().copied()));
         for (nodes, call) in all {
@@ -232,20 +242,20 @@ impl Join<'_> {
                         let length = node.ty.shape.get(*axis)?;
                         let from = |k: usize| Dim::from(k as i64) * length.clone();
                         let cut = Slice { axis: *axis, start: from(call), end: from(call + 1), step: 1 };
-                        let mut builder = Builder::new(&mut new, region, node.span, Arc::clone(&self.path));
+                        let mut builder = Builder::new(new, region, node.span, Arc::clone(&self.path));
                         builder.emit(cut.into(), &[*at]).ok()?
                     }
                     Place::Joined(at, _) => *at,
                 };
             }
         }
-        rest(&mut new, &mut map, true);
+        rest(new, &mut map, true);
         new.regions[region].outputs = self.old.outputs.iter().map(|o| map[o.index()]).collect();
         new.regions[region].watches = rename(&self.old.watches, &map);
         if region == 0 {
-            new.updates = rename(&graph.updates, &map);
+            new.updates = rename(&new.updates, &map);
         }
-        Some((new, map))
+        Some(map)
     }
 
     /// The one call on all inputs.

@@ -14,13 +14,17 @@ use crate::ops::{Loop, Op, OpError};
 
 /// Merges them.
 pub fn common_subexpressions(graph: &Graph) -> Graph {
-    let mut seen: HashMap<(RegionId, u64), Vec<(Arc<Op>, NodeId)>> = HashMap::new();
+    let mut seen = Seen::new();
     rewrite(graph, &mut |site| merge(graph, &mut seen, site))
 }
 
-fn merge(
+/// What the new regions have, by a hash.
+pub(super) type Seen = HashMap<(RegionId, u64), Vec<(Arc<Op>, NodeId)>>;
+
+/// The same of one node, which is copied as it is where this gives nothing.
+pub(super) fn merge(
     graph: &Graph,
-    seen: &mut HashMap<(RegionId, u64), Vec<(Arc<Op>, NodeId)>>,
+    seen: &mut Seen,
     site: &mut Site<'_, '_>,
 ) -> Result<Option<NodeId>, OpError> {
     let op = &site.node.op;

@@ -8,7 +8,12 @@ use crate::shape::DType;
 
 /// Folds them.
 pub fn constant_folding(graph: &Graph) -> Graph {
-    rewrite(graph, &mut |site| match &*site.node.op {
+    rewrite(graph, &mut rule)
+}
+
+/// The same of one node.
+pub(super) fn rule(site: &mut Site<'_, '_>) -> Folded {
+    match &*site.node.op {
         Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Where(_) | Op::Cast(_) => arithmetic(site),
         Op::Column(c) => {
             let values = site.columns.get(c.index as usize);
@@ -25,7 +30,7 @@ pub fn constant_folding(graph: &Graph) -> Graph {
             None => Ok(None),
         },
         _ => Ok(None),
-    })
+    }
 }
 
 type Folded = Result<Option<NodeId>, OpError>;

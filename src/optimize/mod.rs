@@ -40,7 +40,9 @@ pub use merge_loops::merge_loops;
 pub use pad_sums::pad_sums;
 pub use winograd::winograd;
 
-use crate::graph::{Graph, Region};
+use crate::graph::{Graph, NodeId, Region};
+use crate::ops::OpError;
+use rewrite::{Site, rewrite};
 
 /// A pass.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +129,39 @@ pub struct Options {
     pub bf16: bool,
 }
 
+/// Passes that look at one node at a time. Together they take one copy of the graph instead of four, so that
+/// [`optimize`] runs those of them that are on as one, equal nodes last.
+const LOCAL: [(&str, LocalRule); 3] = [
+    ("constant_folding", constant_folding::rule),
+    ("algebraic", algebraic::rule),
+    ("pad_sums", pad_sums::rule),
+];
+
+type LocalRule = fn(&mut Site<'_, '_>) -> Result<Option<NodeId>, OpError>;
+
+fn is_local(pass: &Pass) -> bool {
+    pass.name == "common_subexpressions" || LOCAL.iter().any(|(name, _)| *name == pass.name)
+}
+
+/// Those of them that are on, node by node.
+fn locally(graph: &Graph, options: &Options) -> Graph {
+    let on = |name: &str| !options.disabled.contains(name);
+    let rules: Vec<LocalRule> = LOCAL.iter().filter(|(name, _)| on(name)).map(|(_, rule)| *rule).collect();
+    let equal = on("common_subexpressions");
+    let mut seen = common_subexpressions::Seen::new();
+    let new = rewrite(graph, &mut |site| {
+        for rule in &rules {
+            // What a rule refuses is left to the others.
+            if let Ok(Some(at)) = rule(site) {
+                return Ok(Some(at));
+            }
+        }
+        if equal { common_subexpressions::merge(graph, &mut seen, site) } else { Ok(None) }
+    });
+    debug_assert_eq!(crate::graph::validate::validate(&new), Ok(()), "after the passes of single nodes");
+    new
+}
+
 /// Rounds after which `optimize` stops whether or not there is more to do.
 const ROUNDS: usize = 32;
 
@@ -138,17 +173,25 @@ pub fn optimize(graph: &Graph, options: &Options) -> Graph {
     for pass in on(Stage::First).filter(|p| !(p.idle)(&graph)).collect::<Vec<_>>() {
         graph = apply(pass, &graph);
     }
-    let simplify: Vec<&Pass> = on(Stage::Simplify).collect();
+    let (local, whole): (Vec<&Pass>, Vec<&Pass>) = on(Stage::Simplify).partition(|p| is_local(p));
+    // `None` stands for all of the first kind.
+    let mut simplify: Vec<Option<&Pass>> = whole.into_iter().map(Some).collect();
+    if !local.is_empty() {
+        simplify.insert(usize::from(simplify.first().is_some()), None);
+    }
     // A pass is done once every pass since its last run, itself included, left the graph as it was.
     let mut at_rest = 0;
     for pass in simplify.iter().cycle().take(ROUNDS * simplify.len()) {
-        if (pass.idle)(&graph) {
+        if pass.is_some_and(|p| (p.idle)(&graph)) {
             at_rest += 1;
         } else {
-            let new = apply(pass, &graph);
+            let new = match pass {
+                Some(pass) => apply(pass, &graph),
+                None => locally(&graph, options),
+            };
             // What nobody needs stands in nobody's way, save as a part of loops that are compared.
-            let same = pass.name == "dead_code" && new.regions.len() == 1 || unchanged(&graph, &new);
-            at_rest = if same { at_rest + 1 } else { 0 };
+            let dead = pass.is_some_and(|p| p.name == "dead_code") && new.regions.len() == 1;
+            at_rest = if dead || unchanged(&graph, &new) { at_rest + 1 } else { 0 };
             graph = new;
         }
         if at_rest >= simplify.len() {

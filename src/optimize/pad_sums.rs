@@ -8,10 +8,15 @@ use crate::shape::Dim;
 
 /// Puts them side by side.
 pub fn pad_sums(graph: &Graph) -> Graph {
-    rewrite(graph, &mut |site| match *site.node.op {
+    rewrite(graph, &mut rule)
+}
+
+/// The same of one node.
+pub(super) fn rule(site: &mut Site<'_, '_>) -> Result<Option<NodeId>, OpError> {
+    match *site.node.op {
         Op::Binary(Binary::Add) => sum(site),
         _ => Ok(None),
-    })
+    }
 }
 
 /// A tensor padded with zeros along one axis.

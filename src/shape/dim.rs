@@ -29,8 +29,15 @@ pub struct Dim {
     terms: Vec<(Monomial, i64)>,
 }
 
-/// The most factors ([`Dim::size`]) that a product of two polynomials may have in a text that is read.
-const MAX_PRODUCT: usize = 4096;
+/// The largest dimension ([`Dim::size`]) of a program or of a text that is read.
+pub const MAX_SIZE: usize = 256;
+
+/// The most that the sizes of two polynomials may come to that a text multiplies: more than those of any two whose
+/// product is no larger than [`MAX_SIZE`], so that what was written is read.
+const MAX_PRODUCT: usize = 1 << 15;
+
+/// The most parentheses around a part of a text: a dimension has less than one for each name.
+const MAX_DEPTH: usize = MAX_SIZE;
 
 impl Dim {
     /// The polynomial that is one name.
@@ -346,6 +353,12 @@ impl std::str::FromStr for Dim {
     }
 }
 
+const TOO_LARGE: &str = "the dimension has too many factors";
+
+fn bounded(dim: Dim) -> Result<Dim, String> {
+    if dim.size() > MAX_SIZE { Err(TOO_LARGE.into()) } else { Ok(dim) }
+}
+
 struct Reader<'a> {
     rest: &'a str,
     depth: usize,
@@ -374,9 +387,9 @@ impl Reader<'_> {
         let mut out = if negative { -first } else { first };
         loop {
             if self.take("+") {
-                out = out + self.product()?;
+                out = bounded(out + self.product()?)?;
             } else if self.take("-") {
-                out = out - self.product()?;
+                out = bounded(out - self.product()?)?;
             } else {
                 return Ok(out);
             }
@@ -388,13 +401,13 @@ impl Reader<'_> {
         loop {
             if self.take("//") {
                 let divisor = self.factor()?.as_const().filter(|d| *d > 0);
-                out = out.floor_div(divisor.ok_or("a divisor must be a positive number")?);
+                out = bounded(out.floor_div(divisor.ok_or("a divisor must be a positive number")?))?;
             } else if self.take("*") {
                 let factor = self.factor()?;
                 if out.size() * factor.size() > MAX_PRODUCT {
-                    return Err("the dimension has too many factors".into());
+                    return Err(TOO_LARGE.into());
                 }
-                out = out * factor;
+                out = bounded(out * factor)?;
             } else {
                 return Ok(out);
             }
@@ -404,7 +417,7 @@ impl Reader<'_> {
     fn factor(&mut self) -> Result<Dim, String> {
         if self.take("(") {
             self.depth += 1;
-            if self.depth > 64 {
+            if self.depth > MAX_DEPTH {
                 return Err("the dimension is nested too deep".into());
             }
             let inner = self.sum()?;
@@ -487,6 +500,13 @@ mod tests {
     fn products_of_a_text_are_bounded() {
         let sums: Vec<String> = (0..40).map(|i| format!("(a{i} + b{i})")).collect();
         assert!(sums.join("*").parse::<Dim>().unwrap_err().contains("too many factors"));
+        // Found by fuzzing: what one order of factors allowed, the order in which they are written did not.
+        for factors in [20, 60, 200] {
+            let names: Vec<String> = (0..factors).map(|i| format!("a{} // 2", i % 9)).collect();
+            let read = names.join(" * ").parse::<Dim>();
+            assert_eq!(read.is_ok(), factors < 100, "{factors}");
+            read.into_iter().for_each(|dim| assert_eq!(dim.to_string().parse(), Ok(dim)));
+        }
         assert_eq!(d("(a + 1) * (b // 2 + 3)").size(), 14);
     }
 
