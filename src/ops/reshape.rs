@@ -71,27 +71,26 @@ impl Primitive for Reshape {
     }
 }
 
-/// What to change where the numbers of elements differ: the dimension asked for that could be another, or the last
-/// one of what comes in, which a layer before it sets.
+/// What to change where the numbers of elements differ: the last dimension of what comes in, which the layer before
+/// sets, where axes are taken apart; or a dimension asked for.
 fn what_would_fit(from: &[Dim], to: &[Dim]) -> Option<String> {
     let (have, want) = (product(from), product(to));
-    let free = (0..to.len()).find_map(|i| {
-        let rest = product(&to[..i]) * product(&to[i + 1..]);
-        Some((i, have.exact_div(&rest)?)).filter(|(_, d)| d.as_const().is_some_and(|d| d > 0))
+    let positive = |d: &Dim| d.as_const().is_some_and(|d| d > 0);
+    let width = from.split_last().and_then(|(last, before)| {
+        let fits = want.exact_div(&product(before)).filter(positive)?;
+        Some(format!("a last dimension of {fits} (it is {last}) would do: the width of the layer before"))
     });
-    if let Some((i, fits)) = free {
+    let shape = (0..to.len()).find_map(|i| {
+        let rest = product(&to[..i]) * product(&to[i + 1..]);
         let mut shape = to.to_vec();
-        shape[i] = fits;
-        let m = format!(
-            "{} has as many elements; `-1` in place of one dimension takes what is left over",
-            display_shape(&shape)
-        );
-        return Some(m);
+        shape[i] = have.exact_div(&rest).filter(positive)?;
+        let m = format!("{} has as many elements", display_shape(&shape));
+        Some(m + "; `-1` in place of one dimension takes what is left over")
+    });
+    match (width.filter(|_| to.len() > from.len() || shape.is_none()), shape) {
+        (Some(width), Some(shape)) => Some(format!("{width}; or {shape}")),
+        (width, shape) => width.or(shape),
     }
-    let (last, before) = from.split_last()?;
-    let fits = want.exact_div(&product(before)).filter(|d| d.as_const().is_some_and(|d| d > 0))?;
-    let m = format!("a last dimension of {fits} (it is {last}) would do: the width of the layer before");
-    Some(m)
 }
 
 /// Emits a reshape; `x` itself where it has that shape already.
