@@ -177,7 +177,7 @@ pub fn optimize(graph: &Graph, options: &Options) -> Graph {
     // `None` stands for all of the first kind.
     let mut simplify: Vec<Option<&Pass>> = whole.into_iter().map(Some).collect();
     if !local.is_empty() {
-        simplify.insert(usize::from(simplify.first().is_some()), None);
+        simplify.insert(simplify.len().min(1), None);
     }
     // A pass is done once every pass since its last run, itself included, left the graph as it was.
     let mut at_rest = 0;
