@@ -92,7 +92,7 @@ pub use resize::{Resize, ResizeGrad, ResizeMode};
 
 pub use args::{Arg, ArgKind, Args, ParamSignature, Signature};
 pub use error::OpError;
-pub use primitive::{Emit, EvalContext, GradContext, Lead, NodeId, Primitive};
+pub use primitive::{Emit, EvalContext, GradContext, Lead, NodeId, Primitive, repeated};
 pub use structure::{Column, Const, Input, Loop, LoopInput, Parameter, Project, Table};
 
 pub use after::After;

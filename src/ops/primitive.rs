@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Binary, Const, Op, OpError, Unary};
+use super::{Binary, Const, Expand, Op, OpError, Reshape, Unary};
 use crate::shape::{DType, Dim, Type};
 
 /// A node of a region.
@@ -184,4 +184,21 @@ pub struct EvalContext<'a> {
     pub first_sample: u32,
     /// An input that the output is to be written over, of an operation that said that it can.
     pub overwrite: Option<usize>,
+}
+
+/// The operation for so many inputs end to end: those that name a shape name a longer first
+/// axis. See [`Primitive::leading`].
+pub fn repeated(op: &Op, times: usize) -> Op {
+    let longer = |shape: &[Dim]| {
+        let mut shape = shape.to_vec();
+        if let Some(first) = shape.first_mut() {
+            *first = first.clone() * Dim::from(times as i64);
+        }
+        shape
+    };
+    match op {
+        Op::Reshape(r) => Reshape { shape: longer(&r.shape) }.into(),
+        Op::Expand(e) => Expand { shape: longer(&e.shape) }.into(),
+        other => other.clone(),
+    }
 }

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
 use super::util::{candle_dtype, from_candle};
-use super::{Binary, Emit, EvalContext, GradContext, Input, NodeId, Op, OpError, Primitive, Table};
+use super::{Binary, Emit, EvalContext, GradContext, Input, Lead, NodeId, Op, OpError, Primitive, Table};
 use crate::shape::{DType, Type};
 
 /// An array with its dtype; values in f64.
@@ -195,10 +195,52 @@ fn tensors(inputs: &[Array]) -> Vec<Tensor> {
     inputs.iter().map(Array::tensor).collect()
 }
 
-/// The value of what is built.
+/// Whether inputs end to end give outputs end to end where [`Primitive::leading`] says so: each input beside itself
+/// with its samples in reverse order.
+fn check_leading(tape: &Tape, values: &[Tensor]) {
+    for (node, value) in tape.nodes.iter().zip(values) {
+        let args: Vec<&Tensor> = node.inputs.iter().map(|n| &values[n.index()]).collect();
+        let types: Vec<&Type> = node.inputs.iter().map(|n| &tape.nodes[n.index()].ty).collect();
+        let Some(leads) = node.op.leading(&types, &node.ty) else { continue };
+        assert_eq!(leads.len(), args.len(), "leading axes of `{}`", node.op.label());
+        // One sample of each may be broadcast: nothing has to be a batch.
+        if !leads.contains(&Lead::Batch) {
+            continue;
+        }
+        let reversed = |t: &Tensor| t.contiguous().and_then(|t| t.flip(&[0])).expect("reversed samples");
+        let other: Vec<Tensor> = args
+            .iter()
+            .zip(&leads)
+            .map(|(t, lead)| if *lead == Lead::Batch { reversed(t) } else { (*t).clone() })
+            .collect();
+        let both: Vec<Tensor> = args
+            .iter()
+            .zip(&other)
+            .zip(&leads)
+            .map(|((a, b), lead)| match lead {
+                Lead::Batch => Tensor::cat(&[*a, b], 0).expect("both"),
+                _ => (*a).clone(),
+            })
+            .collect();
+        let second = node.op.eval(&context(&node.ty), &other).expect("the other samples");
+        let op = super::repeated(&node.op, 2);
+        let given: Vec<Type> = both.iter().zip(&types).map(|(t, of)| Type::of(of.dtype, t.dims())).collect();
+        let ty = op.infer(&given.iter().collect::<Vec<_>>()).expect("a type of both");
+        let joined = op.eval(&context(&ty), &both).expect("both in one");
+        let apart = Tensor::cat(&[value, &second], 0).expect("one after the other");
+        let (joined, apart) = (Array::of(&joined), Array::of(&apart));
+        let bits = |a: &Array| (a.shape.clone(), a.data.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+        assert!(bits(&joined) == bits(&apart), "samples of `{}` end to end", node.op.label());
+    }
+}
+
+/// The value of what is built; what operations say of their batches is checked on the way.
 pub fn evaluate(inputs: &[Array], build: Build<'_>) -> Array {
     let (tape, _, y) = tape(inputs, build);
-    Array::of(&tape.eval(&tensors(inputs), &[y])[0])
+    let all: Vec<NodeId> = (0..tape.nodes.len()).map(NodeId::new).collect();
+    let values = tape.eval(&tensors(inputs), &all);
+    check_leading(&tape, &values);
+    Array::of(&values[y.index()])
 }
 
 /// Gradients by the rules of `Σ seed · y` with respect to each input.

@@ -12,7 +12,7 @@ use super::common_subexpressions::key;
 use super::rewrite::rename;
 use super::winograd::for_inference;
 use crate::graph::{Builder, Graph, Node, NodeId, Region, RegionId};
-use crate::ops::{Cat, Emit, Expand, Lead, Op, Primitive, Reshape, Slice};
+use crate::ops::{Cat, Emit, Lead, Op, Primitive, Reshape, Slice, repeated};
 use crate::shape::{Dim, Type};
 
 /// Joins them, outer instances before those inside them.
@@ -37,7 +37,7 @@ pub fn batch_calls(graph: &Graph) -> Graph {
 
 /// Whether no weight is used twice at one place of one instance.
 pub(super) fn idle(graph: &Graph) -> bool {
-    graph.regions.iter().all(|r| instances(r).is_empty()) || !for_inference(graph)
+    !for_inference(graph) || graph.regions.iter().all(|r| instances(r).is_empty())
 }
 
 /// Joins what can be joined of the calls of one instance; whether nothing is left to do for instances inside it,
@@ -228,9 +228,6 @@ impl Join<'_> {
         let places = self.body(new, region, &members, &map)?;
         // What others read of each call is cut out of what was computed for all.
         let mut wanted: BTreeSet<NodeId> = self.old.roots().collect();
-        if region == 0 {
-            wanted.extend(new.updates.iter().map(|u| u.node));
-        }
         let others = self.old.ids().filter(|id| !members.contains_key(id));
         wanted.extend(others.flat_map(|id| self.old.node(id).inputs.iter().copied()));
         for (nodes, call) in all {
@@ -252,9 +249,6 @@ impl Join<'_> {
         rest(new, &mut map, true);
         new.regions[region].outputs = self.old.outputs.iter().map(|o| map[o.index()]).collect();
         new.regions[region].watches = rename(&self.old.watches, &map);
-        if region == 0 {
-            new.updates = rename(&new.updates, &map);
-        }
         Some(map)
     }
 
@@ -392,21 +386,5 @@ fn moved(op: &Op, input: &Type, axis: usize, times: usize) -> Option<(Op, usize)
             Some((Reshape { shape }.into(), to))
         }
         _ => None,
-    }
-}
-
-/// The operation for so many inputs end to end: those that name a shape name a longer first axis.
-fn repeated(op: &Op, times: usize) -> Op {
-    let longer = |shape: &[Dim]| {
-        let mut shape = shape.to_vec();
-        if let Some(first) = shape.first_mut() {
-            *first = first.clone() * Dim::from(times as i64);
-        }
-        shape
-    };
-    match op {
-        Op::Reshape(r) => Reshape { shape: longer(&r.shape) }.into(),
-        Op::Expand(e) => Expand { shape: longer(&e.shape) }.into(),
-        other => other.clone(),
     }
 }

@@ -71,7 +71,7 @@ pub fn write(
     Ok(done)
 }
 
-/// Reads the newest checkpoint: its step and all tensors, the averages under their own paths. `None` if the
+/// Reads the newest checkpoint, whose files are put at the top of the run folder again: its step and all tensors, the averages under their own paths. `None` if the
 /// run was stopped before its first one.
 ///
 /// # Errors
@@ -98,6 +98,8 @@ pub fn read(
             store.insert(format!("{EMA}{path}"), tensor.clone());
         }
     }
+    // The process may have been killed between the two, after the last step above all.
+    publish(&newest, folder).map_err(|d| vec![d])?;
     Ok(Some((step, store)))
 }
 

@@ -375,6 +375,21 @@ fn overhead_of_a_step() {
     println!("{:.1} us a step of {nodes} nodes on tiny tensors", seconds / steps as f64 * 1e6);
 }
 
+/// Killed after its last checkpoint was complete and before that was put at the top, a run needs no step more.
+#[test]
+fn a_run_killed_before_its_last_files_were_published_has_them_when_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    train(&program(0.05), TrainOptions { steps: Some(19), ..options(folder.path()) }).unwrap();
+    std::fs::rename(at("model.safetensors"), at("kept")).unwrap();
+    let resumed = || TrainOptions { resume: true, ..options(folder.path()) };
+    train(&program(0.05), resumed()).unwrap();
+    let last = std::fs::read(at("model.safetensors")).unwrap();
+    std::fs::rename(at("kept"), at("model.safetensors")).unwrap();
+    train(&program(0.05), resumed()).unwrap();
+    assert!(std::fs::read(at("model.safetensors")).unwrap() == last);
+}
+
 /// Killed at random moments, a run ends with the bytes of one that never was.
 #[test]
 fn a_killed_run_resumes_to_the_same_bytes() {
