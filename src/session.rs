@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::data::{self, Array, ArrayData};
 use crate::diagnostic::{Diagnostic, codes};
@@ -9,7 +10,7 @@ use crate::graph::Graph;
 use crate::graph::program::{COUNT, Entry, EntryKind, EntryOutput, EntryParam, Program};
 use crate::media::{Filter, Fit, ReadOptions, read_image};
 use crate::run::{
-    Device, Executor, Rng, RunError, RunOptions, Tensor, Watcher, first_samples, from_array, open,
+    Device, Executor, Profile, Rng, RunError, RunOptions, Tensor, Watcher, first_samples, from_array, open,
     set_threads, to_array,
 };
 use crate::shape::{Dim, Type};
@@ -39,6 +40,8 @@ pub struct RunSettings {
     pub passes: crate::optimize::Options,
     /// Whether [`RunResult::watched`] is filled: a long loop watches more than memory holds.
     pub keep_watched: bool,
+    /// Where the time of each operation is noted.
+    pub profile: Option<Arc<Profile>>,
 }
 
 impl Default for RunSettings {
@@ -52,6 +55,7 @@ impl Default for RunSettings {
             data: None,
             passes: crate::optimize::Options::default(),
             keep_watched: false,
+            profile: None,
         }
     }
 }
@@ -201,6 +205,7 @@ impl Session {
             first_samples: begins,
             device: self.device.clone(),
             rng: self.settings.rng,
+            profile: self.settings.profile.clone(),
             ..RunOptions::default()
         };
         let mut record = Recorder {

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Outcome;
 use crate::diagnostic::{Diagnostic, render::render_all};
+use crate::run::Profile;
+use crate::run::profile::Row;
 use crate::source::SourceMap;
 
 /// Prints diagnostics; whether there was an error.
@@ -42,6 +44,31 @@ pub(super) fn say(text: &str) {
 /// Prints to standard error.
 pub(super) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Rows of a profile that are shown by themselves.
+const PROFILE_ROWS: usize = 30;
+
+/// Prints what took the time of a run; rows beyond the first as one.
+pub(super) fn profile(profile: &Profile) {
+    let rows = profile.rows();
+    let sum = |rows: &[Row], what: fn(&Row) -> f64| rows.iter().map(what).sum::<f64>();
+    let all = sum(&rows, |r| r.seconds);
+    let (first, rest) = rows.split_at(rows.len().min(PROFILE_ROWS));
+    let width = first.iter().map(|r| r.operation.chars().count()).max().unwrap_or(0).max(9);
+    note(&format!("{:>8}  {:>5}  {:>7}  {:>7}  {:width$}  types", "seconds", "%", "calls", "GFLOP/s", "operation"));
+    let line = |seconds: f64, calls: f64, flops: f64, operation: &str, types: &str| {
+        let (share, speed) = (100.0 * seconds / all.max(1e-12), flops / seconds.max(1e-12) / 1e9);
+        note(&format!("{seconds:>8.3}  {share:>5.1}  {calls:>7}  {speed:>7.1}  {operation:width$}  {types}"));
+    };
+    for row in first {
+        line(row.seconds, row.calls as f64, row.flops, &row.operation, &row.types);
+    }
+    if !rest.is_empty() {
+        let (seconds, flops) = (sum(rest, |r| r.seconds), sum(rest, |r| r.flops));
+        line(seconds, sum(rest, |r| r.calls as f64), flops, "others", &format!("of {} kinds", rest.len()));
+    }
+    line(all, sum(&rows, |r| r.calls as f64), sum(&rows, |r| r.flops), "all", "");
 }
 
 /// `12.3 M`, `4.5 G`: a count.

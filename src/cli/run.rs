@@ -1,6 +1,7 @@
 //! `taper run FILE GRAPH [--param value]… -o OUT`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -14,7 +15,7 @@ use crate::CheckOptions;
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
 use crate::elaborate::Request;
 use crate::graph::program::{Entry, EntryKind, EntryParam, Program, StaticValue};
-use crate::run::Rng;
+use crate::run::{Profile, Rng};
 use crate::session::{Given, RunSettings, Session};
 
 /// Arguments of `run`; what follows the file is parsed by what the file offers.
@@ -52,6 +53,9 @@ struct Common {
     /// Also write what the blocks at or under a field path give, to a .safetensors (repeatable)
     #[arg(long, value_name = "PATH")]
     trace: Vec<String>,
+    /// Show which operations took the time, on standard error
+    #[arg(long)]
+    profile: bool,
     /// Columns of the grid
     #[arg(long)]
     columns: Option<usize>,
@@ -268,6 +272,7 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         return Ok(Outcome::Wrong);
     }
     let (Some(program), Some(entry)) = (checked.program, checked.entry) else { return Ok(Outcome::Wrong) };
+    let profile = common.profile.then(Arc::<Profile>::default);
     let settings = RunSettings {
         device: common.device.clone(),
         threads: common.threads,
@@ -276,6 +281,7 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
         rng: if common.rng == "torch" { Rng::Torch } else { Rng::Philox },
         data: common.options.data.clone(),
         passes: common.options.passes().map_err(wrong)?,
+        profile: profile.clone(),
         keep_watched: common
             .output
             .as_ref()
@@ -313,6 +319,9 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
             return Ok(outcome);
         }
     };
+    if let Some(profile) = profile {
+        report::profile(&profile);
+    }
     for w in &result.warnings {
         report::print(std::slice::from_ref(w), &checked.sources);
     }

@@ -4,6 +4,7 @@ mod start;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -61,6 +62,9 @@ pub(super) struct TrainArgs {
     /// Steps between checkpoints
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     save_every: u64,
+    /// Show which operations of the steps took the time, on standard error
+    #[arg(long)]
+    profile: bool,
     /// Print nothing but what is wrong
     #[arg(long, short)]
     quiet: bool,
@@ -146,6 +150,8 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
     options.log_every = args.log_every;
     options.save_every = args.save_every;
     options.stop = on_interrupt();
+    let profile = args.profile.then(Arc::<run::Profile>::default);
+    options.profile.clone_from(&profile);
     options.origin = origin(&start, &sources);
     // A run that has a checkpoint goes on from there; the weights it began with may be gone.
     let begun = start.resume && crate::weights::locate::newest_checkpoint(&start.folder).is_some();
@@ -198,6 +204,9 @@ pub(super) fn main(args: &TrainArgs) -> Outcome {
     let mut shown = Lines::new(args.quiet, args.json);
     let result = trainer.run(&mut batches, &mut shown);
     shown.finish();
+    if let Some(profile) = profile {
+        report::profile(&profile);
+    }
     match result {
         Ok(done) if done.stopped => {
             report::note(&format!(

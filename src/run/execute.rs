@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 
 use super::memory::Account;
+use super::profile::Times;
 use super::watch::{Outputs, Rng, RunError, RunOptions, Watcher};
 use super::{Memory, bind, candle_dtype, convert};
 use crate::diagnostic::{Code, Diagnostic, codes};
@@ -124,8 +126,16 @@ impl Executor {
             Rng::Torch => (Some(TorchRng::new(options.seed)), Some(in_order(&self.graph))),
         };
         let schedules = in_order.as_deref().unwrap_or(&self.plan.regions);
-        let mut run =
-            Run { on: self, params, options, watcher, account: Account::default(), torch, schedules };
+        let mut run = Run {
+            on: self,
+            params,
+            options,
+            watcher,
+            account: Account::default(),
+            torch,
+            schedules,
+            times: Times::new(),
+        };
         let mut given = run.inputs(inputs)?;
         let mut memory = Memory { inputs: run.account.now(), ..Memory::default() };
         for tensor in self.constants.values() {
@@ -140,6 +150,9 @@ impl Executor {
         let frame = Frame { given: Some(&given), ..Frame::default() };
         let (mut values, _) = run.region(0, &frame)?;
         memory.peak = run.account.peak();
+        if let Some(profile) = &options.profile {
+            profile.add(&self.graph, &run.times);
+        }
         let root = self.graph.root();
         let mut take = |id: NodeId| get(&mut values, id).ok_or_else(|| self.lost(0, id));
         let out = Outputs {
@@ -206,6 +219,8 @@ struct Run<'a> {
     /// PyTorch's generator, where the run draws from it.
     torch: Option<TorchRng>,
     schedules: &'a [Schedule],
+    /// Filled where the run is profiled.
+    times: Times,
 }
 
 impl Run<'_> {
@@ -270,7 +285,11 @@ impl Run<'_> {
             if self.watcher.cancelled() {
                 return Err(RunError::Cancelled);
             }
+            let begun = self.options.profile.as_ref().map(|_| Instant::now());
             let out = self.node(region, *id, frees, &mut values, frame)?;
+            if let Some(begun) = begun {
+                self.timed((region, *id), begun)?;
+            }
             for tensor in &out {
                 self.account.hold(tensor);
             }
@@ -288,6 +307,20 @@ impl Run<'_> {
         }
         let held = (0..values.len()).filter(|i| !values[*i].is_empty()).map(NodeId::new).collect();
         Ok((values, held))
+    }
+
+    /// Notes that a node ran. The time of a loop is that of its body.
+    fn timed(&mut self, (region, id): (RegionId, NodeId), begun: Instant) -> Result<(), RunError> {
+        let node = self.on.graph.regions[region].node(id);
+        if matches!(*node.op, Op::Loop(_)) {
+            return Ok(());
+        }
+        // A device works on while the host goes on.
+        self.on.device.synchronize().map_err(|e| failure(&self.on.graph, node, &[], &e))?;
+        let (calls, seconds) = self.times.entry((region, id)).or_default();
+        *calls += 1;
+        *seconds += begun.elapsed().as_secs_f64();
+        Ok(())
     }
 
     fn node(

@@ -10,6 +10,7 @@ pub mod convert;
 pub mod device;
 pub mod execute;
 pub mod memory;
+pub mod profile;
 pub mod replay;
 pub mod watch;
 
@@ -25,5 +26,6 @@ pub use convert::{candle_dtype, from_f64, own, taper_dtype, to_f32_vec, to_f64_v
 pub use device::{DeviceChoice, keep_freed_memory, open, set_threads};
 pub use execute::{Executor, execute};
 pub use memory::Memory;
+pub use profile::Profile;
 pub use replay::first_samples;
 pub use watch::{Outputs, Rng, RunError, RunOptions, Silent, Watcher};

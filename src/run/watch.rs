@@ -1,10 +1,11 @@
 //! What a run is given beside its tensors, what it tells while it runs, and what it gives back.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use super::Memory;
+use super::{Memory, Profile};
 use crate::diagnostic::{Diagnostic, codes};
 
 /// Where noise comes from.
@@ -33,6 +34,8 @@ pub struct RunOptions {
     pub rng: Rng,
     /// Whether outputs are searched for values that are not finite.
     pub check_finite: bool,
+    /// Where the time of each operation is noted.
+    pub profile: Option<Arc<Profile>>,
 }
 
 impl Default for RunOptions {
@@ -44,6 +47,7 @@ impl Default for RunOptions {
             device: Device::Cpu,
             rng: Rng::Philox,
             check_finite: true,
+            profile: None,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{Batches, TrainBatch};
 use crate::diagnostic::{Diagnostic, codes};
 use crate::fs::cannot_write;
 use crate::graph::program::{Program, TrainEntry};
-use crate::run::{Executor, Outputs, RunError, RunOptions, Silent, Watcher, own, to_f64_vec};
+use crate::run::{Executor, Outputs, Profile, RunError, RunOptions, Silent, Watcher, own, to_f64_vec};
 use crate::weights::{ParamStore, initialise_into};
 
 /// How to train.
@@ -41,6 +41,8 @@ pub struct TrainOptions {
     pub stop: Arc<AtomicBool>,
     /// Weights to begin with; those not among them are initialised.
     pub weights: ParamStore,
+    /// Where the time of each operation of a step is noted.
+    pub profile: Option<Arc<Profile>>,
     /// Where the training comes from.
     pub origin: Origin,
 }
@@ -58,6 +60,7 @@ impl TrainOptions {
             save_every: 500,
             stop: Arc::default(),
             weights: ParamStore::new(),
+            profile: None,
             origin: Origin::default(),
         }
     }
@@ -272,6 +275,7 @@ impl<'p> Trainer<'p> {
             step: u32::try_from(at).unwrap_or(u32::MAX),
             device: device.clone(),
             check_finite: false,
+            profile: self.options.profile.clone(),
             ..RunOptions::default()
         };
         let store = &self.store;
