@@ -46,29 +46,45 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Rows of a profile that are shown by themselves.
-const PROFILE_ROWS: usize = 30;
+/// Rows of a profile that are shown by themselves: of operations, and of operations with their shapes.
+const PROFILE_ROWS: [usize; 2] = [15, 25];
 
-/// Prints what took the time of a run; rows beyond the first as one.
+/// Prints what took the time of a run, by operation and by operation and shapes; rows beyond the first as one.
 pub(super) fn profile(profile: &Profile) {
-    let rows = profile.rows();
+    note("time by operation");
+    profile_table(&profile.names(), PROFILE_ROWS[0]);
+    note("\ntime by operation and shapes");
+    profile_table(&profile.rows(), PROFILE_ROWS[1]);
+}
+
+fn profile_table(rows: &[Row], shown: usize) {
     let sum = |rows: &[Row], what: fn(&Row) -> f64| rows.iter().map(what).sum::<f64>();
-    let all = sum(&rows, |r| r.seconds);
-    let (first, rest) = rows.split_at(rows.len().min(PROFILE_ROWS));
-    let width = first.iter().map(|r| r.operation.chars().count()).max().unwrap_or(0).max(9);
-    note(&format!("{:>8}  {:>5}  {:>7}  {:>7}  {:width$}  types", "seconds", "%", "calls", "GFLOP/s", "operation"));
-    let line = |seconds: f64, calls: f64, flops: f64, operation: &str, types: &str| {
-        let (share, speed) = (100.0 * seconds / all.max(1e-12), flops / seconds.max(1e-12) / 1e9);
-        note(&format!("{seconds:>8.3}  {share:>5.1}  {calls:>7}  {speed:>7.1}  {operation:width$}  {types}"));
+    let total = |rows: &[Row], operation: &str, types: String| Row {
+        operation: operation.into(),
+        types,
+        calls: rows.iter().map(|r| r.calls).sum(),
+        seconds: sum(rows, |r| r.seconds),
+        flops: sum(rows, |r| r.flops),
+        ..Row::default()
     };
-    for row in first {
-        line(row.seconds, row.calls as f64, row.flops, &row.operation, &row.types);
-    }
+    let (first, rest) = rows.split_at(rows.len().min(shown));
+    let mut lines = first.to_vec();
     if !rest.is_empty() {
-        let (seconds, flops) = (sum(rest, |r| r.seconds), sum(rest, |r| r.flops));
-        line(seconds, sum(rest, |r| r.calls as f64), flops, "others", &format!("of {} kinds", rest.len()));
+        lines.push(total(rest, "others", format!("{} of them", rest.len())));
     }
-    line(all, sum(&rows, |r| r.calls as f64), sum(&rows, |r| r.flops), "all", "");
+    let all = total(rows, "all", String::new());
+    let seconds = all.seconds.max(f64::MIN_POSITIVE);
+    lines.push(all);
+    let width = lines.iter().map(|r| r.operation.chars().count()).max().unwrap_or(0).max(9);
+    note(&format!("{:>9}  {:>5}  {:>7}  {:>7}  {:width$}", "seconds", "%", "calls", "GFLOP/s", "operation"));
+    for row in lines {
+        let (share, speed) = (100.0 * row.seconds / seconds, row.flops / row.seconds.max(1e-12) / 1e9);
+        let line = format!(
+            "{:>9.3}  {share:>5.1}  {:>7}  {speed:>7.1}  {:width$}  {}",
+            row.seconds, row.calls, row.operation, row.types
+        );
+        note(line.trim_end());
+    }
 }
 
 /// `12.3 M`, `4.5 G`: a count.

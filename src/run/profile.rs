@@ -16,7 +16,9 @@ pub struct Profile {
 /// Calls of one operation with tensors of the same types.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
-    /// The operation.
+    /// The operation's name.
+    pub name: String,
+    /// The operation with its attributes.
     pub operation: String,
     /// What it takes and gives.
     pub types: String,
@@ -44,6 +46,7 @@ impl Profile {
             let types = format!("{} -> {}", taken.join(", "), node.ty.plain().to_text());
             let operation = node.op.label();
             let row = rows.entry((operation.clone(), types.clone())).or_insert_with(|| Row {
+                name: node.op.name().to_string(),
                 operation,
                 types,
                 ..Row::default()
@@ -57,8 +60,26 @@ impl Profile {
     /// All rows, the longest time first.
     pub fn rows(&self) -> Vec<Row> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rows: Vec<Row> = rows.values().cloned().collect();
-        rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        rows
+        by_time(rows.values().cloned())
     }
+
+    /// The rows of each name as one, without types, the longest time first.
+    pub fn names(&self) -> Vec<Row> {
+        let mut names: BTreeMap<String, Row> = BTreeMap::new();
+        for row in self.rows() {
+            let sum = names.entry(row.name.clone()).or_default();
+            sum.calls += row.calls;
+            sum.seconds += row.seconds;
+            sum.flops += row.flops;
+            sum.operation.clone_from(&row.name);
+            sum.name = row.name;
+        }
+        by_time(names.into_values())
+    }
+}
+
+fn by_time(rows: impl Iterator<Item = Row>) -> Vec<Row> {
+    let mut rows: Vec<Row> = rows.collect();
+    rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    rows
 }

@@ -25,8 +25,11 @@ pub(super) const POINTS: usize = IN * IN;
 
 const PANEL: usize = f32::PANEL;
 
+/// Pairs of channels whose transformed weights stay in a second-level cache.
+const FEW_PAIRS: usize = 8192;
+
 /// Whether a convolution is computed this way: decided by sizes of one image and of the weight alone. Small
-/// images have too few tiles to pay for reading four times as many weights.
+/// images have too few tiles to pay for reading four times as many weights, unless those are few.
 pub(super) fn applies(w: &Window2, channels: usize, outputs: usize, size: [usize; 2]) -> bool {
     let covered: usize = size.iter().map(|s| s.next_multiple_of(OUT)).product();
     w.kernel == [3, 3]
@@ -35,8 +38,8 @@ pub(super) fn applies(w: &Window2, channels: usize, outputs: usize, size: [usize
         && w.groups == 1
         && channels >= 32
         && outputs >= 32
-        && size[0] * size[1] >= 256
-        && 4 * covered <= 5 * size[0] * size[1]
+        && (size[0] * size[1] >= 256 || channels * outputs <= FEW_PAIRS)
+        && 3 * covered <= 4 * size[0] * size[1]
 }
 
 /// Steps between points: an odd number of cache lines, so that the points of a tile do not share a cache set.
