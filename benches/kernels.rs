@@ -161,9 +161,9 @@ fn convolutions(bench: &mut Bench<'_>) {
         let y = conv.infer(&[&ty(&xs), &ty(&ws)]).expect("a convolution");
         let ys = y.constant_shape().expect("constant");
         bench.op(&format!("{name}: forward"), &conv.clone().into(), &[&xs, &ws]);
-        if winograd_pays(&spec, &ty(&xs), &ty(&ws), &y) {
+        if winograd_pays(&spec, &ty(&xs), (&ty(&ws), false), &y) {
             let (x, w) = (tensor(&xs, 1), tensor(&ws, 2));
-            let transform: Op = WinogradWeights {}.into();
+            let transform: Op = WinogradWeights { transposed: false }.into();
             let weights = evaluate(&transform, &transform.infer(&[&ty(&ws)]).expect("a weight"), &[w]);
             let op = ConvWinograd { spec: spec.clone(), outputs: o, bias: false, residual: false }.into();
             let flops = conv.flops(&[&ty(&xs), &ty(&ws)], &y);

@@ -1,6 +1,8 @@
 //! What is measured. The programs are written here as a user would write them; `benches/peer/peer.py` does the same
 //! work for a case of the same words.
 
+use taper::optimize::Options;
+
 /// A case.
 pub struct Case {
     /// Its name, and what the peer is told.
@@ -9,8 +11,8 @@ pub struct Case {
     pub repeats: usize,
     /// The ratio to reach, in wall time.
     pub goal: f64,
-    /// Whether products with weights take operands of bf16.
-    pub bf16: bool,
+    /// Passes beyond the usual ones.
+    pub passes: Options,
     /// What is run.
     pub work: Work,
 }
@@ -52,7 +54,7 @@ fn conv(n: usize, c: usize, size: usize, out: usize, kernel: usize, stride: usiz
         name: format!("conv {n} {c} {size} {out} {kernel} {stride}"),
         repeats: 7,
         goal: 0.9,
-        bf16: false,
+        passes: Options::default(),
         work: Work::Graph { text, graph: "forward", inputs: vec![("x", vec![n, c, size, size], false)] },
     }
 }
@@ -72,7 +74,7 @@ fn attention(n: usize, heads: usize, l: usize, m: usize, d: usize) -> Case {
         name: format!("attention {n} {heads} {l} {m} {d}"),
         repeats: 7,
         goal: 0.9,
-        bf16: false,
+        passes: Options::default(),
         work: Work::Graph { text, graph: "forward", inputs },
     }
 }
@@ -85,7 +87,7 @@ pub fn all() -> Vec<Case> {
             name: format!("cifar_forward{} {batch}", if bf16 { "_bf16" } else { "" }),
             repeats: if batch == 16 { 7 } else { 11 },
             goal: if bf16 { 1.0 } else { 0.8 },
-            bf16,
+            passes: Options { bf16, ..Options::default() },
             work: Work::Graph {
                 text: pipeline(CIFAR),
                 graph: "denoise",
@@ -93,25 +95,26 @@ pub fn all() -> Vec<Case> {
             },
         });
     }
-    all.push(Case {
-        name: "cifar_train 16".into(),
-        repeats: 5,
-        goal: 0.9,
-        bf16: false,
-        work: Work::Train { text: pipeline(CIFAR), batch: 16 },
-    });
-    all.push(Case {
-        name: "small_train 128".into(),
-        repeats: 5,
-        goal: 0.9,
-        bf16: false,
-        work: Work::Train { text: SMALL.into(), batch: 128 },
-    });
+    for (name, text, batch) in [("cifar_train", pipeline(CIFAR), 16), ("small_train", SMALL.into(), 128)] {
+        // As it is, and with `--opt winograd_in_training`.
+        for enabled in [None, Some("winograd_in_training")] {
+            all.push(Case {
+                name: format!("{name}{} {batch}", if enabled.is_some() { "_winograd" } else { "" }),
+                repeats: 5,
+                goal: 0.9,
+                passes: Options {
+                    enabled: enabled.into_iter().map(String::from).collect(),
+                    ..Options::default()
+                },
+                work: Work::Train { text: text.clone(), batch },
+            });
+        }
+    }
     all.push(Case {
         name: "cifar_ddim50 4".into(),
         repeats: 3,
         goal: 0.75,
-        bf16: false,
+        passes: Options::default(),
         work: Work::Graph {
             text: pipeline(CIFAR),
             graph: "decode",

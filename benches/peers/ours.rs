@@ -22,7 +22,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
     let Some(case) = case else { return ExitCode::from(2) };
     taper::run::set_threads(threads.parse().unwrap_or(2)).expect("threads");
     taper::run::keep_freed_memory();
-    let mut ready = Ready::new(&case.work, case.bf16);
+    let mut ready = Ready::new(&case.work, &case.passes);
     let out = std::io::stdout();
     writeln!(out.lock(), "ready {}", ready.flops).expect("a reader");
     for line in std::io::stdin().lock().lines() {
@@ -57,7 +57,7 @@ struct Ready {
 }
 
 impl Ready {
-    fn new(work: &Work, bf16: bool) -> Ready {
+    fn new(work: &Work, passes: &Options) -> Ready {
         let (text, batch) = match work {
             Work::Graph { text, .. } => (text, None),
             Work::Train { text, batch } => (text, Some(*batch)),
@@ -88,7 +88,7 @@ impl Ready {
                 (&entry.graph, inputs)
             }
         };
-        let graph = optimize(graph, &Options { bf16, ..Options::default() });
+        let graph = optimize(graph, passes);
         let shapes: BTreeMap<String, Vec<usize>> =
             inputs.iter().map(|(n, t)| (n.clone(), t.dims().to_vec())).collect();
         let executor = Executor::new(&graph, &shapes, &Device::Cpu).unwrap_or_else(|e| panic!("{e:?}"));

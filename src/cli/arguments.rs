@@ -28,6 +28,9 @@ pub(super) struct FileOptions {
     /// Leave out a pass of the optimizer (repeatable)
     #[arg(long = "no-opt", value_name = "PASS")]
     pub no_opt: Vec<String>,
+    /// Add a pass of the optimizer that is off: winograd_in_training (repeatable)
+    #[arg(long = "opt", value_name = "PASS")]
+    pub opt: Vec<String>,
     /// What products with weights are computed in when a model runs; sums and all else stay in f32
     #[arg(long, value_name = "DTYPE", value_enum, default_value_t = Dtype::F32)]
     pub dtype: Dtype,
@@ -47,18 +50,26 @@ impl FileOptions {
     /// The passes that run.
     ///
     /// # Errors
-    /// `--no-opt` names none.
+    /// `--no-opt` or `--opt` names none.
     pub(super) fn passes(&self) -> Result<optimize::Options, Diagnostic> {
-        let passes: Vec<&str> = optimize::PASSES.iter().map(|p| p.name).collect();
-        if let Some(unknown) = self.no_opt.iter().find(|n| !passes.contains(&n.as_str())) {
-            let d = Diagnostic::error(codes::BAD_FLAG, format!("there is no pass `{unknown}`"));
+        let known = |asked: fn(&optimize::Pass) -> bool, names: &[String]| {
+            let passes: Vec<&str> = optimize::PASSES.iter().filter(|p| asked(p)).map(|p| p.name).collect();
+            let Some(unknown) = names.iter().find(|n| !passes.contains(&n.as_str())) else { return Ok(()) };
+            let what = if optimize::PASSES.iter().any(|p| p.name == unknown) {
+                format!("`{unknown}` is on already")
+            } else {
+                format!("there is no pass `{unknown}`")
+            };
             let near = did_you_mean(unknown, passes.iter().copied());
-            return Err(d.help(
+            Err(Diagnostic::error(codes::BAD_FLAG, what).help(
                 near.map_or(format!("passes: {}", passes.join(", ")), |n| format!("did you mean `{n}`?")),
-            ));
-        }
+            ))
+        };
+        known(|_| true, &self.no_opt)?;
+        known(|p| p.stage == optimize::Stage::Asked, &self.opt)?;
         Ok(optimize::Options {
             disabled: self.no_opt.iter().cloned().collect(),
+            enabled: self.opt.iter().cloned().collect(),
             bf16: self.dtype == Dtype::Bf16,
         })
     }

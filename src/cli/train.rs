@@ -246,6 +246,7 @@ fn origin(start: &Start, sources: &SourceMap) -> Origin {
         roots: start.options.roots.iter().map(|p| p.display().to_string()).collect(),
         weights: shown(&start.weights),
         no_opt: start.options.no_opt.clone(),
+        opt: start.options.opt.clone(),
     }
 }
 

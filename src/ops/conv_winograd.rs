@@ -13,7 +13,7 @@ use crate::shape::{DType, Type};
 ///
 /// Inputs: x `f32[n, c, h, w]`, the output of [`WinogradWeights`](super::WinogradWeights), then bias `[o]` if
 /// there is one, then the residual, of the output's shape, if there is one. Output: `f32[n, o, h', w']`. It is
-/// emitted by a pass for inference, and the language does not spell it.
+/// emitted by a pass, and the language does not spell it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConvWinograd {
     /// A kernel of 3×3, any padding; else as [`ConvSpec::unit`].
@@ -27,9 +27,10 @@ pub struct ConvWinograd {
 }
 
 /// Whether a convolution of x and weight to that output should be computed so: a question of the sizes of one
-/// image and of the weight, so that results do not depend on the batch.
-pub fn winograd_pays(spec: &ConvSpec, x: &Type, weight: &Type, output: &Type) -> bool {
-    let Some((o, c)) = super::winograd_weights::channels(weight) else { return false };
+/// image and of the weight, which may be that of a transposed convolution, so that results do not depend on the
+/// batch.
+pub fn winograd_pays(spec: &ConvSpec, x: &Type, (weight, transposed): (&Type, bool), output: &Type) -> bool {
+    let Some((o, c)) = super::winograd_weights::channels(weight, transposed) else { return false };
     let side = |axis: usize| output.shape.get(axis).and_then(|d| usize::try_from(d.as_const()?).ok());
     match (side(2), side(3)) {
         (Some(h), Some(w)) => x.dtype == DType::F32 && kernels::winograd_applies(spec, c, o, [h, w]),

@@ -8,14 +8,18 @@ use crate::shape::{DType, Type};
 
 /// `G w Gᵀ` of each 3×3 filter, with G of F(4×4, 3×3) (Lavin & Gray 2016, section 4.3).
 ///
-/// Input: weight `f32[o, c, 3, 3]`. Output: `f32[36, …]`, for each point of a tile the filters of all pairs of
+/// Input: weight `f32[o, c, 3, 3]`, or of a transposed convolution `f32[c, o, 3, 3]`. Output: `f32[36, …]`, for each point of a tile the filters of all pairs of
 /// channels in the order in which the device's kernels read them; for [`ConvWinograd`](super::ConvWinograd).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WinogradWeights {}
+pub struct WinogradWeights {
+    /// Whether the weight is that of a transposed convolution: its filters are turned around.
+    pub transposed: bool,
+}
 
 /// Outputs and channels of a weight with constant sizes.
-pub(super) fn channels(weight: &Type) -> Option<(usize, usize)> {
+pub(super) fn channels(weight: &Type, transposed: bool) -> Option<(usize, usize)> {
     match weight.constant_shape().as_deref() {
+        Some([c, o, 3, 3]) if weight.dtype == DType::F32 && transposed => Some((*o, *c)),
         Some([o, c, 3, 3]) if weight.dtype == DType::F32 => Some((*o, *c)),
         _ => None,
     }
@@ -30,7 +34,7 @@ impl Primitive for WinogradWeights {
         let [weight] = inputs else {
             return Err(OpError::internal(format!("`winograd_weights` takes 1 input, not {}", inputs.len())));
         };
-        let Some((o, c)) = channels(weight) else {
+        let Some((o, c)) = channels(weight, self.transposed) else {
             return Err(OpError::internal(format!("`winograd_weights` takes f32[o, c, 3, 3], not {weight}")));
         };
         Ok(Type::of(DType::F32, &[36, kernels::winograd_weights_len(c, o)]))
@@ -38,11 +42,11 @@ impl Primitive for WinogradWeights {
 
     /// None: a pass emits it after differentiation, and the order of its output is the device's.
     fn grad(&self, _cx: &mut GradContext<'_>) -> Result<Vec<Option<NodeId>>, OpError> {
-        Err(OpError::internal("transformed weights are for inference, and have no gradient"))
+        Err(OpError::internal("transformed weights have no gradient"))
     }
 
     fn eval(&self, _cx: &EvalContext<'_>, inputs: &[Tensor]) -> candle_core::Result<Tensor> {
-        kernels::winograd_weights(&inputs[0])
+        kernels::winograd_weights(&inputs[0], self.transposed)
     }
 
     fn flops(&self, inputs: &[&Type], _output: &Type) -> f64 {

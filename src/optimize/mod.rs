@@ -38,7 +38,7 @@ pub use elementwise_chains::elementwise_chains;
 pub use hoist::hoist;
 pub use merge_loops::merge_loops;
 pub use pad_sums::pad_sums;
-pub use winograd::winograd;
+pub use winograd::{winograd, winograd_in_training};
 
 use crate::graph::{Graph, NodeId, Region};
 use crate::ops::OpError;
@@ -72,6 +72,8 @@ pub enum Stage {
     Bf16,
     /// Last.
     Late,
+    /// After that, where [`Options::enabled`] names it.
+    Asked,
 }
 
 /// Every pass, in the order in which they run.
@@ -106,6 +108,14 @@ pub const PASSES: &[Pass] = &[
         stage: Stage::Late,
         ..fuse("winograd", "3×3 convolutions by minimal filtering, in inference", winograd)
     },
+    Pass {
+        stage: Stage::Asked,
+        ..fuse(
+            "winograd_in_training",
+            "off unless `--opt` names it: the same in training, where it rounds more",
+            winograd_in_training,
+        )
+    },
 ];
 
 const fn simplify(name: &'static str, doc: &'static str, run: fn(&Graph) -> Graph) -> Pass {
@@ -125,6 +135,8 @@ const fn fuse(name: &'static str, doc: &'static str, run: fn(&Graph) -> Graph) -
 pub struct Options {
     /// Names of passes that do not run.
     pub disabled: BTreeSet<String>,
+    /// Names of passes that run only when they are asked for.
+    pub enabled: BTreeSet<String>,
     /// Whether products with weights take operands of bf16, in graphs for inference.
     pub bf16: bool,
 }
@@ -199,7 +211,8 @@ pub fn optimize(graph: &Graph, options: &Options) -> Graph {
         }
     }
     let bf16 = on(Stage::Bf16).filter(|_| options.bf16);
-    for pass in on(Stage::Fuse).chain(bf16).chain(on(Stage::Late)) {
+    let asked = on(Stage::Asked).filter(|p| options.enabled.contains(p.name));
+    for pass in on(Stage::Fuse).chain(bf16).chain(on(Stage::Late)).chain(asked) {
         let new = apply(pass, &graph);
         if unchanged(&graph, &new) {
             continue;

@@ -325,7 +325,7 @@ fn large_convolutions_by_minimal_filtering() {
     let build = || {
         let mut g = root(|b| {
             let (x, w) = (input(b, "x", &[1, 32, 16, 16]), weight(b, "w", &[32, 32, 3, 3]));
-            let small = input(b, "small", &[1, 32, 8, 8]);
+            let small = input(b, "small", &[1, 32, 6, 6]);
             vec![x, w, put(b, conv(), &[small, w])]
         });
         let body = Region::default();
@@ -374,6 +374,10 @@ fn large_convolutions_by_minimal_filtering() {
         training.regions[0].ids().find(|id| matches!(*training.regions[0].node(*id).op, Op::Parameter(_)));
     training.updates = vec![Named { name: "w".into(), node: w.unwrap() }];
     assert!(unchanged(&training, &winograd(&training)));
+    // Unless it is asked for.
+    let asked = Options { enabled: ["winograd_in_training".to_string()].into(), ..Options::default() };
+    assert!(text::print(&optimize(&training, &asked)).contains("winograd"));
+    assert!(!text::print(&optimize(&training, &Options::default())).contains("winograd"));
 }
 
 #[test]

@@ -35,6 +35,9 @@ pub struct Origin {
     /// `--no-opt`: passes that were off, which change the last bits of a run.
     #[serde(default)]
     pub no_opt: Vec<String>,
+    /// `--opt`: passes that were on and usually are not.
+    #[serde(default)]
+    pub opt: Vec<String>,
 }
 
 /// The contents of `run.ron`.

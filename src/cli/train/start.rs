@@ -69,6 +69,7 @@ impl Start {
             roots: origin.roots.iter().map(PathBuf::from).collect(),
             data: path(&origin.data),
             no_opt: origin.no_opt.clone(),
+            opt: origin.opt.clone(),
             ..FileOptions::default()
         };
         Ok(())
@@ -99,6 +100,8 @@ fn contradictions(args: &TrainArgs, record: &RunRecord, folder: &Path) -> Result
     compare("--root ", joined(&roots), joined(&origin.roots));
     let joined = |r: &[String]| (!r.is_empty()).then(|| r.join(" --no-opt "));
     compare("--no-opt ", joined(&args.options.no_opt), joined(&origin.no_opt));
+    let joined = |r: &[String]| (!r.is_empty()).then(|| r.join(" --opt "));
+    compare("--opt ", joined(&args.options.opt), joined(&origin.opt));
     for (name, value) in &args.options.set {
         let began = origin.overrides.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
         compare(&format!("--set {name}="), Some(value.to_string()), began);

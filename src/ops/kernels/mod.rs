@@ -373,3 +373,5 @@ fn indices(values: impl Iterator<Item = usize>, device: &Device) -> Result<Tenso
 mod tests;
 #[cfg(test)]
 mod tests_reduced;
+#[cfg(test)]
+mod tests_winograd;

@@ -38,7 +38,7 @@ pub(super) fn applies(w: &Window2, channels: usize, outputs: usize, size: [usize
         && w.groups == 1
         && channels >= 32
         && outputs >= 32
-        && (size[0] * size[1] >= 256 || channels * outputs <= FEW_PAIRS)
+        && (size[0] * size[1] >= 256 || size[0] * size[1] >= 49 && channels * outputs <= FEW_PAIRS)
         && 3 * covered <= 4 * size[0] * size[1]
 }
 
@@ -87,8 +87,15 @@ fn output<L: Lanes>(m: [L; IN]) -> [L; OUT] {
 }
 
 /// The weights `[output, channel, 3, 3]` transformed: `[point, block of channels]`, each as
-/// [`pack_left`](super::gemm::pack_left) writes it.
-pub(super) fn transform_weights(weight: &[f32], channels: usize, outputs: usize) -> Vec<f32> {
+/// [`pack_left`](super::gemm::pack_left) writes it. Those of a transposed convolution are given as
+/// `[channel, output, 3, 3]`, and their windows are turned around.
+pub(super) fn transform_weights(
+    weight: &[f32],
+    channels: usize,
+    outputs: usize,
+    transposed: bool,
+) -> Vec<f32> {
+    let (row, column) = if transposed { (9, outputs * 9) } else { (channels * 9, 9) };
     // Zeros between the points as well.
     let mut out = vec![0.0; weights_len(channels, outputs)];
     let all: Vec<(usize, usize)> = tiles(outputs).collect();
@@ -100,10 +107,16 @@ pub(super) fn transform_weights(weight: &[f32], channels: usize, outputs: usize)
             let part = |p: usize| unsafe { target.from(p * point + k0 * outputs + i * k).slice(k * height) };
             let mut parts: [&mut [f32]; POINTS] = std::array::from_fn(part);
             for c in 0..k {
-                let filters = &weight[(i * channels + k0 + c) * 9..];
+                let filters = &weight[i * row + (k0 + c) * column..];
                 for r in (0..height).step_by(WIDTH) {
-                    let (filters, few) = (&filters[r * channels * 9..], WIDTH.min(height - r));
-                    transform_filters(filters, channels * 9, few, c * height + r, &mut parts);
+                    let mut taps = [[0.0; WIDTH]; 9];
+                    for lane in 0..WIDTH.min(height - r) {
+                        let filter = &filters[(r + lane) * row..][..9];
+                        for (t, value) in filter.iter().enumerate() {
+                            taps[if transposed { 8 - t } else { t }][lane] = *value;
+                        }
+                    }
+                    transform_filters(&taps, WIDTH.min(height - r), c * height + r, &mut parts);
                 }
             }
         }
@@ -111,20 +124,9 @@ pub(super) fn transform_weights(weight: &[f32], channels: usize, outputs: usize)
     out
 }
 
-/// Transforms the filters of `height` rows (at most [`WIDTH`]), `row` elements apart, to `at` in each part.
+/// Transforms the filters of `height` rows (at most [`WIDTH`]), given tap by tap, to `at` in each part.
 #[inline]
-fn transform_filters(
-    filters: &[f32],
-    row: usize,
-    height: usize,
-    at: usize,
-    parts: &mut [&mut [f32]; POINTS],
-) {
-    let mut taps = [[0.0; WIDTH]; 9];
-    for r in 0..height {
-        let filter = &filters[r * row..][..9];
-        taps.iter_mut().zip(filter).for_each(|(tap, value)| tap[r] = *value);
-    }
+fn transform_filters(taps: &[[f32; WIDTH]; 9], height: usize, at: usize, parts: &mut [&mut [f32]; POINTS]) {
     with_lanes!(L => {
         let mut down = [[L::splat(0.0); 3]; IN];
         for j in 0..3 {

@@ -24,14 +24,20 @@ pub(crate) fn winograd_weights_len(channels: usize, outputs: usize) -> usize {
     winograd::weights_len(channels, outputs) / winograd::POINTS
 }
 
-/// Transforms a weight `[o, c, 3, 3]` of f32 to `[36, winograd_weights_len]`.
-pub(crate) fn winograd_weights(weight: &Tensor) -> Result<Tensor> {
-    let (o, c, _, _) = weight.dims4()?;
+/// Transforms a weight `[o, c, 3, 3]` of f32 to `[36, winograd_weights_len]`; that of a transposed convolution
+/// is `[c, o, 3, 3]`.
+pub(crate) fn winograd_weights(weight: &Tensor, transposed: bool) -> Result<Tensor> {
+    let (o, c) = match weight.dims4()? {
+        (c, o, _, _) if transposed => (o, c),
+        (o, c, _, _) => (o, c),
+    };
     let shape = [winograd::POINTS, winograd_weights_len(c, o)];
     if !weight.device().is_cpu() {
-        return composed_weights(weight, shape);
+        return composed_weights(weight, transposed, shape);
     }
-    with_contiguous::<f32, _>(weight, |data| tensor(winograd::transform_weights(data, c, o), &shape))
+    with_contiguous::<f32, _>(weight, |data| {
+        tensor(winograd::transform_weights(data, c, o, transposed), &shape)
+    })
 }
 
 /// The convolution of x `[n, c, h, w]` with transformed weights, to `outputs` channels.
@@ -113,8 +119,20 @@ fn both_axes<const R: usize, const C: usize>(m: &[[f32; C]; R], device: &Device)
 }
 
 /// [`winograd_weights`] where the kernels do not run.
-pub(super) fn composed_weights(weight: &Tensor, [points, len]: [usize; 2]) -> Result<Tensor> {
+pub(super) fn composed_weights(
+    weight: &Tensor,
+    transposed: bool,
+    [points, len]: [usize; 2],
+) -> Result<Tensor> {
     let (o, c, _, _) = weight.dims4()?;
+    let weight = match transposed {
+        true => {
+            let turned = indices((0..9).rev(), weight.device())?;
+            let weight = weight.reshape((o, c, 9))?.contiguous()?.index_select(&turned, 2)?;
+            weight.transpose(0, 1)?.contiguous()?
+        }
+        false => weight.contiguous()?,
+    };
     let filters = weight.reshape((o * c, 9))?.t()?.contiguous()?;
     let transformed = both_axes(&WEIGHT, weight.device())?.matmul(&filters)?;
     transformed.pad_with_zeros(1, 0, len - o * c)?.reshape((points, len))
