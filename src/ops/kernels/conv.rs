@@ -22,7 +22,7 @@ const PIXELS: usize = 512;
 const SUMS: usize = 1 << 18;
 
 /// Output pixels, of all images, up to which the weights are read where they are.
-const FEW: usize = 64;
+const FEW: usize = 256;
 
 /// What is added to a convolution's output.
 #[derive(Clone, Copy)]
