@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::*;
 use crate::graph::{Region, text, validate};
+use crate::ops::testing::device;
 use crate::ops::{Column, Input, Loop, LoopInput, Parameter, Project, Reduce, ReduceKind, StopGrad, Unary};
 use crate::run::{RunOptions, Silent, execute};
 use crate::shape::{DType, Dim};
@@ -54,7 +55,8 @@ fn run(graph: &Graph, values: &Values) -> Vec<Vec<f64>> {
         .iter()
         .map(|(n, s, v)| (n.to_string(), Tensor::from_vec(v.clone(), s.clone(), &Device::Cpu).unwrap()))
         .collect();
-    let out = execute(graph, &inputs, &|_| None, &RunOptions::default(), &mut Silent)
+    let options = RunOptions { device: device().clone(), ..RunOptions::default() };
+    let out = execute(graph, &inputs, &|_| None, &options, &mut Silent)
         .unwrap_or_else(|e| panic!("{e}\n{}", text::print(graph)));
     out.outputs.iter().map(|t| t.flatten_all().unwrap().to_vec1::<f64>().unwrap()).collect()
 }

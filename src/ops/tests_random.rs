@@ -1,9 +1,9 @@
 //! Random sources: moments, independence of batch, threads and dtype, edges of distributions.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::random::{self, Dist, Probability, Random};
-use super::testing::{Array, Tape};
+use super::testing::{Array, Tape, device};
 use super::{EvalContext, Primitive};
 use crate::diagnostic::codes;
 use crate::shape::{DType, Dim, Type};
@@ -15,7 +15,7 @@ fn source(dist: Dist, shape: &[usize], dtype: DType) -> Random {
 fn draw(random: &Random, change: impl Fn(&mut EvalContext<'_>)) -> Tensor {
     let ty = random.infer(&[]).expect("a type");
     let mut cx = EvalContext {
-        device: &Device::Cpu,
+        device: device(),
         output: &ty,
         seed: 3,
         loop_step: 0,

@@ -5,14 +5,14 @@ use taper::optimize::Options;
 use taper::run::Silent;
 use taper::{CheckOptions, Given, RunSettings, Session};
 
-use crate::fences::{Disk, root};
+use crate::fences::{Disk, device, root};
 
 /// The noise that ddpm's network sees in these images.
 fn denoise(bf16: bool, x: &[f32], t: &[f32]) -> Vec<f32> {
     let file = root().join("pipelines/ddpm.taper");
     let program = taper::check(&Disk, &file.display().to_string(), &CheckOptions::default()).program;
     let passes = Options { bf16, ..Options::default() };
-    let settings = RunSettings { device: "cpu".into(), passes, ..RunSettings::default() };
+    let settings = RunSettings { device: device(), passes, ..RunSettings::default() };
     let mut session = Session::open(program.expect("a pipeline"), &settings).expect("a device");
     session.load_weights(None, &file).expect("weights");
     let entry = session.program().entries.iter().find(|e| e.name == "denoise").expect("a graph").clone();

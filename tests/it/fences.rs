@@ -57,6 +57,11 @@ pub fn check(fence: &Fence, others: &HashMap<String, String>) -> Checked {
     taper::check(&MemorySources(files), main, &CheckOptions { data, ..CheckOptions::default() })
 }
 
+/// Where models are tested: the GPU of `TAPER_TEST_DEVICE` (`cuda:0`), else the CPU.
+pub fn device() -> String {
+    std::env::var("TAPER_TEST_DEVICE").unwrap_or_else(|_| "cpu".into())
+}
+
 /// The root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use taper::data::{Array, parse_safetensors};
 use taper::elaborate::Request;
 use taper::graph::program::TrainEntry;
-use taper::run::{Device, Executor, Outputs, RunOptions, Silent, Tensor, from_array, to_array, to_f32_vec};
+use taper::run::{
+    Device, Executor, Outputs, RunOptions, Silent, Tensor, from_array, open, to_array, to_f32_vec,
+};
 use taper::weights::{self, ParamStore, initialise_into};
 use taper::{CheckOptions, Checked, Given, RunResult, RunSettings, Session};
 use tempfile::TempDir;
 
-use crate::fences::{Disk, root};
+use crate::fences::{Disk, device, root};
 
 fn fixture(name: &str) -> PathBuf {
     root().join("tests/fixtures").join(name)
@@ -79,11 +81,11 @@ fn checked(file: &Path, options: &CheckOptions) -> Checked {
     checked
 }
 
-/// Runs an entry point on the CPU with the weights of a file.
+/// Runs an entry point with the weights of a file.
 fn run(file: &Path, weights: &Path, options: &CheckOptions, inputs: Vec<(String, Array)>) -> RunResult {
     let checked = checked(file, options);
     let entry = checked.entry.clone().expect("the entry that was asked for");
-    let settings = RunSettings { device: "cpu".into(), ..RunSettings::default() };
+    let settings = RunSettings { device: device(), ..RunSettings::default() };
     let mut session = Session::open(checked.program.expect("a pipeline"), &settings).expect("a device");
     session.load_weights(Some(weights), file).expect("the weights fit");
     let given = Given { arrays: inputs, ..Given::default() };
@@ -92,7 +94,7 @@ fn run(file: &Path, weights: &Path, options: &CheckOptions, inputs: Vec<(String,
 
 /// One step of a training on given data.
 fn step(train: &TrainEntry, store: &ParamStore, data: &HashMap<String, Array>, optimize: bool) -> Outputs {
-    let device = Device::Cpu;
+    let device = open(device().parse().expect("a device")).expect("the GPU");
     let mut inputs: HashMap<String, Tensor> = train
         .data
         .iter()

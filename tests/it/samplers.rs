@@ -8,7 +8,7 @@ use taper::run::{Rng, Silent, Tensor, Watcher, to_f32_vec};
 use taper::source::MemorySources;
 use taper::{CheckOptions, Checked, Given, RunSettings, Session};
 
-use crate::fences::{Disk, root};
+use crate::fences::{Disk, device, root};
 
 /// Values of one image.
 const PIXELS: usize = 32;
@@ -50,7 +50,7 @@ fn checked() -> Checked {
 }
 
 fn session(settings: RunSettings) -> Session {
-    let settings = RunSettings { device: "cpu".into(), ..settings };
+    let settings = RunSettings { device: device(), ..settings };
     Session::open(checked().program.expect("a pipeline"), &settings).expect("a device")
 }
 
