@@ -42,7 +42,8 @@ pub(super) enum Dtype {
     /// Single precision
     #[default]
     F32,
-    /// Operands rounded to bf16: half the bytes of weights, fast where the machine has instructions for it
+    /// Operands rounded to bf16, fast where the machine has instructions for it; 3×3 convolutions of large images stay in
+    /// single precision, where minimal filtering is faster yet (`--no-opt winograd`: these too, and half the bytes of weights)
     Bf16,
 }
 

@@ -68,11 +68,11 @@ pub enum Stage {
     Simplify,
     /// Once after that: it makes operations that the others do not see through.
     Fuse,
-    /// Then, where [`Options::bf16`] asks for it.
-    Bf16,
-    /// Last.
+    /// Then.
     Late,
-    /// After that, where [`Options::enabled`] names it.
+    /// After that, of what is left, where [`Options::bf16`] asks for it.
+    Bf16,
+    /// Last, where [`Options::enabled`] names it.
     Asked,
 }
 
@@ -97,16 +97,16 @@ pub const PASSES: &[Pass] = &[
     fuse("conv_epilogue", "bias and residual added as a convolution is written", conv_epilogue),
     fuse("elementwise_chains", "elementwise operations in one walk over memory", elementwise_chains),
     Pass {
+        stage: Stage::Late,
+        ..fuse("winograd", "3×3 convolutions by minimal filtering, in inference", winograd)
+    },
+    Pass {
         stage: Stage::Bf16,
         ..fuse(
             "bf16",
             "with `--dtype bf16`: products with weights of operands rounded to bf16, in inference",
             bf16,
         )
-    },
-    Pass {
-        stage: Stage::Late,
-        ..fuse("winograd", "3×3 convolutions by minimal filtering, in inference", winograd)
     },
     Pass {
         stage: Stage::Asked,
@@ -212,7 +212,7 @@ pub fn optimize(graph: &Graph, options: &Options) -> Graph {
     }
     let bf16 = on(Stage::Bf16).filter(|_| options.bf16);
     let asked = on(Stage::Asked).filter(|p| options.enabled.contains(p.name));
-    for pass in on(Stage::Fuse).chain(bf16).chain(on(Stage::Late)).chain(asked) {
+    for pass in on(Stage::Fuse).chain(on(Stage::Late)).chain(bf16).chain(asked) {
         let new = apply(pass, &graph);
         if unchanged(&graph, &new) {
             continue;
