@@ -19,7 +19,12 @@ pub(super) fn for_inference(graph: &Graph) -> bool {
 
 /// Applies it to graphs for inference.
 pub fn winograd(graph: &Graph) -> Graph {
-    if for_inference(graph) { winograd_in_training(graph) } else { graph.clone() }
+    if for_inference(graph) { filtered(graph) } else { graph.clone() }
+}
+
+/// Applies it to the other graphs.
+pub fn winograd_in_training(graph: &Graph) -> Graph {
+    if for_inference(graph) { graph.clone() } else { filtered(graph) }
 }
 
 /// The convolution that a transposed one of stride 1 is, by its weight turned around.
@@ -32,8 +37,7 @@ fn turned(conv: &ConvTranspose) -> Option<ConvSpec> {
     Some(ConvSpec { padding: padding.collect::<Option<_>>()?, ..spec.clone() })
 }
 
-/// Applies it to any graph.
-pub fn winograd_in_training(graph: &Graph) -> Graph {
+fn filtered(graph: &Graph) -> Graph {
     let mut any = false;
     let new = rewrite(graph, &mut |site| {
         let plain = |spec| ConvFused { spec, bias: false, residual: false };

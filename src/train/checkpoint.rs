@@ -71,8 +71,8 @@ pub fn write(
     Ok(done)
 }
 
-/// Reads the newest checkpoint, whose files are put at the top of the run folder again: its step and all tensors, the averages under their own paths. `None` if the
-/// run was stopped before its first one.
+/// Reads the newest checkpoint, whose files are put at the top of the run folder again: its step and all tensors, the
+/// averages under their own paths. `None` if the run was stopped before its first one.
 ///
 /// # Errors
 /// The files are damaged, or of another model.
