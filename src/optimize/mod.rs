@@ -23,6 +23,8 @@ mod tests;
 mod tests_calls;
 #[cfg(test)]
 mod tests_fusion;
+#[cfg(test)]
+mod tests_winograd;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use super::*;
 use crate::graph::{Builder, Named, NodeId, Region, text};
 use crate::ops::{
     Binary, Cast, Column, Compare, CompareKind, Conv, ConvSpec, Emit, Loop, LoopInput, MatMul, Op, Pad,
-    PadMode, Parameter, Primitive, Project, Reduce, ReduceKind, Reshape, Softmax, Unary, Where,
+    PadMode, Parameter, Project, Reduce, ReduceKind, Reshape, Softmax, Unary, Where,
 };
 use crate::shape::DType;
 
@@ -313,71 +313,6 @@ fn validate_chains(g: &Graph) {
         }
     }
     assert_eq!(chains, 3);
-}
-
-#[test]
-fn large_convolutions_by_minimal_filtering() {
-    let conv = || Conv { spec: ConvSpec { padding: vec![(1, 1), (1, 1)], ..ConvSpec::unit(&[3, 3]) } };
-    let weight = |b: &mut Builder<'_>, path: &str, shape: &[usize]| {
-        put(b, Parameter { path: path.into(), ty: ty(shape) }, &[])
-    };
-    // Out of a loop; small images stay.
-    let build = || {
-        let mut g = root(|b| {
-            let (x, w) = (input(b, "x", &[1, 32, 16, 16]), weight(b, "w", &[32, 32, 3, 3]));
-            let small = input(b, "small", &[1, 32, 6, 6]);
-            vec![x, w, put(b, conv(), &[small, w])]
-        });
-        let body = Region::default();
-        g.regions.push(body);
-        let image = ty(&[1, 32, 16, 16]);
-        let mut b = at(&mut g, 1);
-        let x = put(&mut b, LoopInput { index: 0, ty: image.clone() }, &[]);
-        let w = put(&mut b, LoopInput { index: 1, ty: ty(&[32, 32, 3, 3]) }, &[]);
-        let y = put(&mut b, conv(), &[x, w]);
-        g.regions[1].outputs = vec![y];
-        let outputs = g.regions[0].outputs.clone();
-        let mut b = at(&mut g, 0);
-        let l = Loop {
-            region: 1,
-            steps: 3,
-            carries: 1,
-            captures: 1,
-            scans: 0,
-            reverse: false,
-            columns: vec![],
-            outputs: vec![image.clone()],
-        };
-        let l = b.push(l.into(), &outputs[..2], image.clone());
-        let y = b.push(Project { index: 0, ty: image.clone() }.into(), &[l], image);
-        g.regions[0].outputs = vec![y, outputs[2]];
-        g
-    };
-    let g = build();
-    let new = dead_code(&winograd(&g));
-    crate::graph::validate::validate(&new).unwrap();
-    let ops = |g: &Graph, region: usize| -> Vec<String> {
-        g.regions[region].dag.node_weights().map(|n| n.op.name().to_string()).collect()
-    };
-    let has = |region: usize, name: &str| ops(&new, region).iter().any(|n| n == name);
-    let text = text::print(&new);
-    assert!(has(0, "winograd_weights") && has(0, "conv2d") && !has(0, "conv2d_winograd"), "{text}");
-    assert!(has(1, "conv2d_winograd") && !has(1, "winograd_weights") && !has(1, "conv2d"), "{text}");
-    // With everything on, and once more.
-    let all = optimize(&g, &Options::default());
-    assert!(unchanged(&all, &optimize(&all, &Options::default())), "{}", text::print(&all));
-    let off = Options { disabled: ["winograd".to_string()].into(), ..Options::default() };
-    assert!(!text::print(&optimize(&g, &off)).contains("winograd"));
-    // Not in training.
-    let mut training = build();
-    let w =
-        training.regions[0].ids().find(|id| matches!(*training.regions[0].node(*id).op, Op::Parameter(_)));
-    training.updates = vec![Named { name: "w".into(), node: w.unwrap() }];
-    assert!(unchanged(&training, &winograd(&training)));
-    // Unless it is asked for.
-    let asked = Options { enabled: ["winograd_in_training".to_string()].into(), ..Options::default() };
-    assert!(text::print(&optimize(&training, &asked)).contains("winograd"));
-    assert!(!text::print(&optimize(&training, &Options::default())).contains("winograd"));
 }
 
 #[test]
