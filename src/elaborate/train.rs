@@ -71,7 +71,9 @@ impl Elaborator<'_> {
         self.body(&t.body, &mut env);
         let failed = self.diagnostics.iter().filter(|d| d.is_error()).count() > errors;
         let phases = self.unit.as_ref().and_then(|u| u.train.as_ref()).map_or(0, |t| t.phases);
-        if phases == 0 && !failed {
+        // What could not be read may have been one.
+        let unread = t.body.stmts.iter().any(|s| matches!(s, ast::Stmt::Error(_)));
+        if phases == 0 && !failed && !unread {
             self.error_help(
                 codes::BAD_TRAIN,
                 t.head,
