@@ -103,4 +103,5 @@ def main():
     np.save(a.samples, made)
 
 
-main()
+if __name__ == "__main__":
+    main()
