@@ -365,10 +365,10 @@ fn images(files: &[PathBuf], ty: &Type) -> Result<Array, Diagnostic> {
     let size = |d: &Dim| d.as_const().and_then(|v| usize::try_from(v).ok());
     let (channels, size) = (size(c), size(h).zip(size(w)));
     let options = ReadOptions { channels, size, fit: Fit::Crop, filter: Filter::Lanczos };
-    let mut bytes: Vec<u8> = Vec::new();
+    let mut pixels: Vec<f32> = Vec::new();
     let mut shape: Option<[usize; 3]> = None;
     let mut count = 0;
-    let mut add = |data: &[u8], one: [usize; 3], path: &Path| {
+    let mut add = |data: &mut dyn Iterator<Item = f32>, one: [usize; 3], path: &Path| {
         if *shape.get_or_insert(one) != one {
             let first = shape.unwrap_or(one);
             let m = format!(
@@ -379,14 +379,14 @@ fn images(files: &[PathBuf], ty: &Type) -> Result<Array, Diagnostic> {
                 Diagnostic::error(codes::DATA_SHAPE, m).help("images of one input must have one size")
             );
         }
-        bytes.extend_from_slice(data);
+        pixels.extend(data);
         Ok(())
     };
     for path in files {
         let image = path.is_file() && !is_array(path);
         if image {
             let image = read_image(path, &options)?;
-            add(&image.data, image.shape(), path)?;
+            add(&mut image.data.iter().map(unit), image.shape(), path)?;
             count += 1;
             continue;
         }
@@ -402,14 +402,35 @@ fn images(files: &[PathBuf], ty: &Type) -> Result<Array, Diagnostic> {
             return Err(Diagnostic::error(codes::DATA_SHAPE, m));
         }
         let all: Vec<usize> = (0..set.len()).collect();
-        let array = set.get(&all, "image")?;
-        let (Some([n, c, h, w]), ArrayData::U8(data)) =
-            (<[usize; 4]>::try_from(array.shape.as_slice()).ok(), &array.data)
-        else {
-            let m = format!("`{}` holds no images of bytes [n, c, h, w]", path.display());
+        // What `taper run -o` wrote has one field, of whatever name.
+        let field = match set.fields().as_slice() {
+            [one] => one.name.clone(),
+            _ => "image".to_string(),
+        };
+        let array = set.get(&all, &field)?;
+        let Ok([n, c, h, w]) = <[usize; 4]>::try_from(array.shape.as_slice()) else {
+            let m = format!(
+                "`{field}` of `{}` is {}, and images are [n, c, h, w]",
+                path.display(),
+                data::display_shape(&array.shape)
+            );
             return Err(Diagnostic::error(codes::DATA_SHAPE, m));
         };
-        add(data, [c, h, w], path)?;
+        match &array.data {
+            ArrayData::U8(bytes) => add(&mut bytes.iter().map(unit), [c, h, w], path)?,
+            ArrayData::F32(values) => {
+                if let Some(v) = values.iter().find(|v| !(0.0..=1.0).contains(*v)) {
+                    let m = format!("`{}` holds {v}, and images lie in [0, 1]", path.display());
+                    return Err(Diagnostic::error(codes::DATA_SHAPE, m)
+                        .help("scale the values: `x / 255` of bytes, `(x + 1) / 2` of images in [-1, 1]"));
+                }
+                add(&mut values.iter().copied(), [c, h, w], path)?;
+            }
+            _ => {
+                let m = format!("`{}` holds neither bytes nor f32", path.display());
+                return Err(Diagnostic::error(codes::DATA_SHAPE, m).help("save the images as u8 or f32"));
+            }
+        }
         count += n;
     }
     let Some([c, h, w]) = shape else {
@@ -420,8 +441,12 @@ fn images(files: &[PathBuf], ty: &Type) -> Result<Array, Diagnostic> {
         let m = format!("the images are [{c}, {h}, {w}], and the graph takes {ty}");
         return Err(Diagnostic::error(codes::DATA_SHAPE, m).help("resize them, or give images of that size"));
     }
-    let data = bytes.iter().map(|b| f32::from(*b) / 255.0).collect();
-    Array::new(vec![count, c, h, w], ArrayData::F32(data))
+    Array::new(vec![count, c, h, w], ArrayData::F32(pixels))
+}
+
+/// A byte as a number in [0, 1].
+fn unit(byte: &u8) -> f32 {
+    f32::from(*byte) / 255.0
 }
 
 fn is_array(path: &Path) -> bool {

@@ -7,6 +7,7 @@ use clap::Args;
 use super::files::FileSources;
 use super::{report, values};
 use crate::diagnostic::{Diagnostic, codes, did_you_mean};
+use crate::elaborate::Request;
 use crate::graph::program::StaticValue;
 use crate::{CheckOptions, Checked, optimize};
 
@@ -73,6 +74,12 @@ impl FileOptions {
             enabled: self.opt.iter().cloned().collect(),
             bf16: self.dtype == Dtype::Bf16,
         })
+    }
+
+    /// A check of what can be run without data where none is given.
+    pub(super) fn for_a_run(&self) -> CheckOptions {
+        let request = Request { without_data: self.data.is_none(), ..Request::default() };
+        CheckOptions { request, ..CheckOptions::default() }
     }
 
     /// Compiles a file.

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::Outcome;
 use crate::diagnostic::{Diagnostic, render::render_all};
@@ -11,6 +12,13 @@ use crate::source::SourceMap;
 
 /// Prints diagnostics; whether there was an error.
 pub(super) fn print(diagnostics: &[Diagnostic], sources: &SourceMap) -> bool {
+    // A file is checked for its graphs and again with the arguments of one: what was said is not said again.
+    static SAID: Mutex<Vec<Diagnostic>> = Mutex::new(Vec::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let diagnostics: Vec<Diagnostic> =
+        diagnostics.iter().filter(|d| d.is_error() || !said.contains(d)).cloned().collect();
+    said.extend(diagnostics.iter().filter(|d| !d.is_error()).cloned());
+    let diagnostics = diagnostics.as_slice();
     if diagnostics.is_empty() {
         return false;
     }

@@ -82,7 +82,7 @@ pub(super) fn main(args: &RunArgs) -> Outcome {
     let path = PathBuf::from(file);
     // The file is checked as configured, so that its graphs can be offered as subcommands.
     let given = file_options(&args.rest);
-    let Some(checked) = given.check_and_print(&path, CheckOptions::default()) else { return Outcome::Wrong };
+    let Some(checked) = given.check_and_print(&path, given.for_a_run()) else { return Outcome::Wrong };
     let Some(program) = checked.program else {
         let d = Diagnostic::error(codes::BAD_FLAG, format!("`{file}` has no pipeline to run"));
         return report::fail(d.help("`taper new NAME` starts one"), Outcome::Wrong);
@@ -90,7 +90,13 @@ pub(super) fn main(args: &RunArgs) -> Outcome {
     let words = std::iter::once(format!("taper run {file}")).chain(args.rest[1..].iter().cloned());
     let matches = match command(&program, file).try_get_matches_from(words) {
         Ok(m) => m,
-        Err(e) if e.kind() == ErrorKind::InvalidSubcommand => return no_graph(&program, file, &e),
+        Err(e) if e.kind() == ErrorKind::InvalidSubcommand => {
+            // A graph may be missing for want of data.
+            return match given.check_and_print(&path, CheckOptions::default()) {
+                Some(_) => no_graph(&program, file, &e),
+                None => Outcome::Wrong,
+            };
+        }
         Err(e) => {
             let _ = e.print();
             return if e.use_stderr() { Outcome::Wrong } else { Outcome::Done };
@@ -235,6 +241,13 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
             }
         }
     }
+    let number = entry.count_parameter().and_then(|name| statics.iter().find(|(n, _)| n == name));
+    if let Some((name, StaticValue::Int(count))) = number
+        && *count < 1
+    {
+        let d = Diagnostic::error(codes::BAD_FLAG, format!("`--{name} {count}`: there is no sample to make"));
+        return Err(wrong(d.help(format!("give `--{name} 1` or more"))));
+    }
     // One sample by itself: `count` stays open, and is bound to one.
     let open = common.only.and_then(|_| entry.count_parameter()).map(String::from);
     let tensors = common.output.as_ref().and_then(|o| o.extension()).is_some_and(|e| e == "safetensors");
@@ -244,7 +257,8 @@ fn run(path: &Path, entry: &Entry, matches: &ArgMatches) -> Result<Outcome, Fail
     }
     let check = |open: Option<String>| {
         let entry = Some((entry.name.clone(), statics.clone()));
-        let request = Request { pipeline: None, entry, open, trace: common.trace.clone() };
+        let (trace, without_data) = (common.trace.clone(), common.options.data.is_none());
+        let request = Request { pipeline: None, entry, open, trace, without_data };
         common.options.check(path, CheckOptions { request, ..CheckOptions::default() })
     };
     let mut checked = check(open.clone());

@@ -22,6 +22,7 @@ pub(crate) mod safetensors;
 mod split;
 mod stored;
 
+pub(crate) use array::display_shape;
 pub use array::{Array, ArrayData, Element};
 pub use augment::{Augment, Crop};
 pub use column::FieldInfo;

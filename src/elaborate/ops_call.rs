@@ -136,38 +136,45 @@ impl Elaborator<'_> {
             return Value::Error;
         }
         let at = |v: &Value, i: usize| match v {
-            Value::Step(x) if x.kind == StepKind::Int => Value::int(x.values[i] as i64),
-            Value::Step(x) => Value::Float(x.values[i]),
+            Value::Step(x) => match x.kind {
+                StepKind::Int => Value::int(x.values[i] as i64),
+                StepKind::Float => Value::Float(x.values[i]),
+                StepKind::Bool => Value::Bool(x.values[i] != 0.0),
+            },
             other => other.clone(),
         };
-        let (mut values, mut kind) = (Vec::with_capacity(len), StepKind::Int);
+        // Steps may give integers and floats, which are floats then, but not numbers and truth values.
+        let (mut values, mut kind) = (Vec::with_capacity(len), None);
         for i in 0..len {
             let b: Vec<Option<(Value, Span)>> =
                 bound.iter().map(|x| x.as_ref().map(|(v, p)| (at(v, i), *p))).collect();
             let r: Vec<(Value, Span)> = rest.iter().map(|(v, p)| (at(v, i), *p)).collect();
             let Some(args) = self.static_args(s, &b, &r, &[]) else { return Value::Error };
-            match s.fold.map(|fold| fold(&args)) {
-                Some(Ok(Arg::Int(d))) => values.push(d.as_const().unwrap_or(0) as f64),
-                Some(Ok(Arg::Float(v))) => {
-                    kind = StepKind::Float;
-                    values.push(v);
-                }
-                Some(Ok(Arg::Bool(v))) => {
-                    kind = StepKind::Bool;
-                    values.push(f64::from(u8::from(v)));
-                }
+            let given = match s.fold.map(|fold| fold(&args)) {
+                Some(Ok(Arg::Int(d))) => d.as_const().map(|v| (v as f64, StepKind::Int)),
+                Some(Ok(Arg::Float(v))) => Some((v, StepKind::Float)),
+                Some(Ok(Arg::Bool(v))) => Some((f64::from(u8::from(v)), StepKind::Bool)),
                 Some(Err(e)) => return self.op_error(e, span, &[]),
-                _ => {
-                    return self.error(
-                        codes::WRONG_KIND,
-                        span,
-                        format!("`{}` of a per-step number", s.name),
-                        "here",
-                    );
-                }
-            }
+                _ => None,
+            };
+            let met = given.and_then(|(_, of)| match (kind, of) {
+                (None, of) => Some(of),
+                (Some(known), of) if known == of => Some(of),
+                (Some(StepKind::Bool), _) | (_, StepKind::Bool) => None,
+                _ => Some(StepKind::Float),
+            });
+            let (Some((value, _)), Some(met)) = (given, met) else {
+                return self.error(
+                    codes::WRONG_KIND,
+                    span,
+                    format!("`{}` of a per-step number", s.name),
+                    "here",
+                );
+            };
+            kind = Some(met);
+            values.push(value);
         }
-        step(scope, values, kind)
+        step(scope, values, kind.unwrap_or(StepKind::Int))
     }
 
     fn static_args(
@@ -273,6 +280,11 @@ impl Elaborator<'_> {
                 return Some(Arg::List(out));
             }
             (ArgKind::Tensors, _) => "a list of tensors",
+            // Beside a tensor.
+            (ArgKind::Any, Value::Step(step)) => {
+                let dtype = if step.kind == StepKind::Bool { DType::Bool } else { dtype };
+                return self.as_node(v, dtype, span).map(Arg::Tensor);
+            }
             (ArgKind::Any, _) => return self.static_arg(v, span, op),
         };
         let found = self.describe(v);

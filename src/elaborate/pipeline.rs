@@ -27,6 +27,9 @@ pub struct Request {
     pub open: Option<String>,
     /// Field paths: the entry also gives what each block at or under them gives.
     pub trace: Vec<String>,
+    /// Graphs and training procedures that read data of which no path is given are left out, not errors: who runs
+    /// another graph needs no data.
+    pub without_data: bool,
 }
 
 /// What came of it.
@@ -176,16 +179,19 @@ impl Elaborator<'_> {
         }
         let mut entries = Vec::new();
         for g in graphs(decl) {
-            if let Some(e) = self.entry(&root, g, &[], None) {
-                entries.push(e);
+            let said = self.diagnostics.len();
+            let entry = self.entry(&root, g, &[], None);
+            if !self.left_out(request, said) {
+                entries.extend(entry);
             }
         }
         let mut trains = Vec::new();
         for m in &decl.members {
-            if let Member::Train(t) = m
-                && let Some(t) = self.train_entry(&root, t)
-            {
-                trains.push(t);
+            let said = self.diagnostics.len();
+            let Member::Train(t) = m else { continue };
+            let train = self.train_entry(&root, t);
+            if !self.left_out(request, said) {
+                trains.extend(train);
             }
         }
         let mut special = None;
@@ -215,6 +221,17 @@ impl Elaborator<'_> {
             trains,
         };
         (Some(program), special)
+    }
+
+    /// Whether what was said since then is that data is not given, which is forgotten where none is needed.
+    fn left_out(&mut self, request: &Request, said: usize) -> bool {
+        let new = self.diagnostics.get(said..).unwrap_or_default();
+        let missing = |d: &Diagnostic| d.code == codes::DATA_UNREADABLE;
+        let out = request.without_data && !new.is_empty() && new.iter().all(missing);
+        if out {
+            self.diagnostics.truncate(said);
+        }
+        out
     }
 
     fn special(

@@ -91,6 +91,11 @@ fn binary(site: &mut Site<'_, '_>, op: Binary) -> Rewritten {
         (Binary::Sub, Some(b)) => return site.to.binary(Binary::Add, a, b).map(Some),
         _ => {}
     }
+    if op == Binary::Add
+        && let Some(sum) = small_ones_first(site)?
+    {
+        return Ok(Some(sum));
+    }
     let shrunk = [narrow(site, a, b), narrow(site, b, a)];
     if shrunk == [None, None] {
         return Ok(None);
@@ -103,6 +108,34 @@ fn narrow(site: &Site<'_, '_>, id: NodeId, other: NodeId) -> Option<NodeId> {
     let node = site.at(id);
     let full = site.at(other).ty.shape == site.node.ty.shape && !matches!(*site.at(other).op, Op::Expand(_));
     (full && matches!(*node.op, Op::Expand(_))).then(|| node.inputs[0])
+}
+
+/// (x + a) + b = x + (a + b) where x is a convolution and a and b are numbers of its channels: its bias and the
+/// embedding of a timestep. Whether samples have one b or each its own does not matter, so that they have equal bits.
+fn small_ones_first(site: &mut Site<'_, '_>) -> Rewritten {
+    let shape = &site.node.ty.shape;
+    let per_channel = |id: NodeId| {
+        let own = &site.at(id).ty.shape;
+        let missing = shape.len().saturating_sub(own.len());
+        own.iter().enumerate().all(|(i, d)| i + missing < 2 || d.is(1))
+    };
+    if shape.len() < 3 {
+        return Ok(None);
+    }
+    let sides = [(site.inputs[0], site.inputs[1]), (site.inputs[1], site.inputs[0])];
+    for (sum, b) in sides {
+        let Op::Binary(Binary::Add) = &*site.at(sum).op else { continue };
+        let (x, a) = match site.at(sum).inputs[..] {
+            [x, a] if matches!(*site.at(x).op, Op::Conv(_)) => (x, a),
+            [a, x] if matches!(*site.at(x).op, Op::Conv(_)) => (x, a),
+            _ => continue,
+        };
+        if site.at(x).ty.shape == *shape && per_channel(a) && per_channel(b) {
+            let small = site.to.binary(Binary::Add, a, b)?;
+            return site.to.binary(Binary::Add, x, small).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 fn cast(site: &mut Site<'_, '_>, op: &Cast) -> Rewritten {

@@ -2,6 +2,7 @@
 //! updates. With all of them off, results agree to rounding.
 
 mod algebraic;
+mod alike;
 mod batch_calls;
 mod bf16;
 mod common_subexpressions;
@@ -13,6 +14,7 @@ mod hoist;
 mod merge_loops;
 mod pad_sums;
 mod rewrite;
+mod tabulate;
 mod winograd;
 
 #[cfg(test)]
@@ -24,12 +26,15 @@ mod tests_calls;
 #[cfg(test)]
 mod tests_fusion;
 #[cfg(test)]
+mod tests_steps;
+#[cfg(test)]
 mod tests_winograd;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use algebraic::algebraic;
+pub use alike::alike;
 pub use batch_calls::batch_calls;
 pub use bf16::bf16;
 pub use common_subexpressions::common_subexpressions;
@@ -40,6 +45,7 @@ pub use elementwise_chains::elementwise_chains;
 pub use hoist::hoist;
 pub use merge_loops::merge_loops;
 pub use pad_sums::pad_sums;
+pub use tabulate::tabulate;
 pub use winograd::{winograd, winograd_in_training};
 
 use crate::graph::{Graph, NodeId, Region};
@@ -91,8 +97,13 @@ pub const PASSES: &[Pass] = &[
     simplify("common_subexpressions", "equal nodes become one", common_subexpressions),
     simplify("constant_folding", "arithmetic of constants, in f64", constant_folding),
     simplify("algebraic", "identities of zero, one, negation, reshaping", algebraic),
+    simplify("alike", "what is the same for all samples is computed for one", alike),
     simplify("pad_sums", "gradients of parts of a tensor side by side", pad_sums),
     unless(hoist::idle, simplify("hoist", "loop-invariant code leaves its loop", hoist)),
+    unless(
+        tabulate::idle,
+        simplify("tabulate", "what a loop computes from its numbers alone, for all steps at once", tabulate),
+    ),
     unless(dead_code::idle, simplify("dead_code", "what nobody needs goes", dead_code)),
     fuse("normalize", "group, layer and RMS norm with silu as one operation", normalize),
     fuse("attention", "softmax(q k^T) v without its matrix of scores", attention),
@@ -145,9 +156,10 @@ pub struct Options {
 
 /// Passes that look at one node at a time. Together they take one copy of the graph instead of four, so that
 /// [`optimize`] runs those of them that are on as one, equal nodes last.
-const LOCAL: [(&str, LocalRule); 3] = [
+const LOCAL: [(&str, LocalRule); 4] = [
     ("constant_folding", constant_folding::rule),
     ("algebraic", algebraic::rule),
+    ("alike", alike::rule),
     ("pad_sums", pad_sums::rule),
 ];
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 
+use super::failure::failure;
 use super::memory::Account;
 use super::profile::Times;
 use super::watch::{Outputs, Rng, RunError, RunOptions, Watcher};
@@ -16,7 +17,7 @@ use crate::ops::random::fill_torch;
 use crate::ops::torch_rng::TorchRng;
 use crate::ops::{EvalContext, Loop, Op, Primitive};
 use crate::plan::{Plan, Schedule, schedule};
-use crate::shape::{Type, display_shape};
+use crate::shape::Type;
 
 /// A graph whose dimensions are known, with its order of evaluation, for one device. Made once, run often.
 pub struct Executor {
@@ -538,35 +539,4 @@ fn misfit(tensor: &Tensor, ty: &Type) -> Option<String> {
     }
     let shape: Vec<String> = tensor.dims().iter().map(ToString::to_string).collect();
     Some(format!("{}[{}]", tensor.dtype().as_str(), shape.join(", ")))
-}
-
-/// An operation failed after a clean check: our fault, unless the machine is out of memory.
-fn failure(graph: &Graph, node: &Node, inputs: &[&Tensor], error: &candle_core::Error) -> RunError {
-    let text = error.to_string();
-    let reason = text.lines().next().unwrap_or("unknown error");
-    let lower = text.to_lowercase();
-    let mut out = if lower.contains("out of memory") || lower.contains("out_of_memory") {
-        Diagnostic::error(
-            codes::TENSOR_TOO_LARGE,
-            format!("the device is out of memory at `{}`", node.op.name()),
-        )
-        .help("use a smaller batch, or `--device cpu`")
-    } else {
-        Diagnostic::error(codes::INTERNAL, format!("`{}` failed: {reason}", node.op.label()))
-            .help("the check should have excluded this: please report it with the file")
-    };
-    out = out.label(node.span, format!("gives {}", node.ty));
-    let shapes: Vec<String> = inputs
-        .iter()
-        .map(|t| {
-            let shape: Vec<_> = t.dims().iter().map(|d| (*d).into()).collect();
-            format!("{}{}", t.dtype().as_str(), display_shape(&shape))
-        })
-        .collect();
-    if !shapes.is_empty() {
-        out = out.note(format!("inputs: {}", shapes.join(", ")));
-    }
-    let place =
-        if node.path.is_empty() { graph.name.clone() } else { format!("{}, {}", graph.name, node.path) };
-    out.note(format!("in `{place}`")).into()
 }

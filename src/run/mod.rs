@@ -9,6 +9,7 @@ pub mod bind;
 pub mod convert;
 pub mod device;
 pub mod execute;
+mod failure;
 pub mod memory;
 pub mod profile;
 pub mod replay;

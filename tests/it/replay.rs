@@ -25,7 +25,7 @@ fn entry(sources: &dyn Sources, path: &str, name: &str, open: Option<String>) ->
     let small = [("count", BATCH as i64), ("steps", 4), ("reference", 8)];
     let given = small.iter().filter(|(n, _)| plain.params.iter().any(|p| p.name == *n));
     let given = given.map(|(n, v)| (n.to_string(), StaticValue::Int(*v))).collect();
-    let request = Request { pipeline: None, entry: Some((name.into(), given)), open, trace: Vec::new() };
+    let request = Request { entry: Some((name.into(), given)), open, ..Request::default() };
     let checked = taper::check(sources, path, &CheckOptions { request, ..CheckOptions::default() });
     let found = checked.entry.unwrap_or_else(|| panic!("{path} {name}: {:?}", checked.diagnostics));
     (program, found)
