@@ -171,7 +171,7 @@ pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
     match error.kind() {
         io::ErrorKind::NotFound => match near(path) {
             Some(name) => d.help(format!("did you mean `{name}`?")),
-            None => d.help("check the path given to `--data`"),
+            None => d.help("check the path"),
         },
         io::ErrorKind::PermissionDenied => d.help("make the file readable, or use another one"),
         _ => d.help("check the disk and the path"),

@@ -38,7 +38,7 @@ impl Dataset {
     ) -> Result<Dataset, Diagnostic> {
         let Some(first) = columns.first() else {
             return Err(Diagnostic::error(codes::DATA_EMPTY, format!("`{name}` holds no fields"))
-                .help("check the path given to `--data`"));
+                .help("check the path"));
         };
         let len = first.len;
         if let Some(other) = columns.iter().find(|c| c.len != len) {

@@ -176,34 +176,156 @@ fn an_image_alone_is_the_image_of_the_batch_for_every_sampler() {
 
 #[test]
 fn a_mismatch_of_denoiser_and_sampler_is_an_error_of_the_check() {
-    let errors = |sampler: &str| {
+    let errors = |call: &str| {
         let text = format!(
-            "use std.denoiser.{{eps_model, flow_model, v_model}}\nuse std.sampler\nuse std.schedule\n\n\
-             s = schedule.linear()\nfn net(x, t) = 0.1 * x + t\n\n\
-             pipeline P() {{\n  graph go(x: [n, 4]) -> [n, 4] {{\n    x -> {sampler}\n  }}\n}}\n"
+            "use std.denoiser.{{\n  denoiser, edm_model, eps_model, flow_model, learned_range, v_model, x0_model\n}}\n\
+             use std.guidance\nuse std.loss\nuse std.metric\nuse std.sampler\nuse std.schedule\n\n\
+             s = schedule.linear()\nz = schedule.zero_terminal_snr(s)\n\
+             fn net(x, t) = 0.1 * x + t\nfn wide(x, t) = cat([x, x], axis = 1)\nfn flat(x, t) = sum(0 * x, axis = 1)\n\
+             fn either(y) = if y == 0 {{ eps_model(net) }} else {{ v_model(net) }}\n\n\
+             pipeline P() {{\n  graph go(x: [n, 4]) -> [n, 4] {{\n    {call}\n  }}\n}}\n"
         );
         let checked =
             taper::check(&MemorySources::single("p.taper", &text), "p.taper", &CheckOptions::default());
         let errors = checked.diagnostics.iter().filter(|d| d.is_error());
         errors.map(|d| format!("{}: {}", d.code, d.message)).collect::<Vec<_>>()
     };
-    assert_eq!(errors("sampler.ddim(eps_model(net), schedule.leading(s, 10))"), Vec::<String>::new());
-    for (sampler, says) in [
-        ("ddim(net, schedule.leading(s, 10))", "what the network predicts: eps_model(net)"),
-        ("ddim(flow_model(net), schedule.leading(s, 10))", "flow(sigmas) of std.schedule"),
-        ("euler(v_model(net), schedule.ve(schedule.karras(10)))", "a variance-preserving grid"),
-        ("flow_euler(eps_model(net), schedule.leading(s, 10))", "straight paths"),
+    for fits in [
+        "sampler.ddim(x, eps_model(net), schedule.leading(s, 10))",
+        "sampler.ddim(x, { predicts: \"eps\", call: net }, schedule.leading(s, 10))",
+        "sampler.ddim(x, v_model(net), schedule.trailing(z, 10))",
+        "sampler.ddim(x, eps_model(net), schedule.inverted(schedule.leading(s, 10)))",
+        "sampler.ddpm(x, learned_range(eps_model(wide)), schedule.leading(s, 10))",
+        "sampler.euler(x, edm_model(net), schedule.ve(schedule.karras(10)))",
+        "sampler.ddim(x, eps_model(net), schedule.even(s, 1, to_first = false))",
+        "sampler.flow_euler(x, flow_model(net), schedule.flow([1.0, 0.5]))",
+    ] {
+        assert_eq!(errors(fits), Vec::<String>::new(), "{fits}");
+    }
+    for (call, says) in [
+        // Denoisers.
+        ("sampler.ddim(x, net, schedule.leading(s, 10))", "what the network predicts: eps_model(net)"),
+        ("loss.simple(net, s, x)[:, none] + x", "what the network predicts: eps_model(net)"),
+        ("sampler.ddim(x, denoiser(\"noise\", net), schedule.leading(s, 10))", "\"noise\" is given"),
+        ("sampler.ddpm(x, eps_model(wide), schedule.leading(s, 10))", "learned_range(eps_model(net))?"),
         (
-            "dpm_solver(eps_model(net), schedule.leading(s, 10), of = \"eps\")",
+            "sampler.ddpm(x, learned_range(eps_model(net)), schedule.leading(s, 10))",
+            "twice the channels of x, which has 4",
+        ),
+        ("guidance.classifier_free(either, 1, 0).call(x, 5)", "predicts v, and without it eps"),
+        ("guidance.classifier_free(fn (y) = net, 1, 0).call(x, 5)", "what the network predicts"),
+        // Processes.
+        ("sampler.ddim(x, flow_model(net), schedule.leading(s, 10))", "flow(sigmas) of std.schedule"),
+        ("sampler.euler(x, v_model(net), schedule.ve(schedule.karras(10)))", "a variance-preserving grid"),
+        ("sampler.ddim(x, edm_model(net), schedule.leading(s, 10))", "called with sigma as its timestep"),
+        (
+            "sampler.ddim(x, guidance.classifier(eps_model(net), flat, s), schedule.ve([2.0, 1.0]))",
+            "counts the timesteps of a schedule",
+        ),
+        ("guidance.classifier(flow_model(net), flat, s).call(x, 5)", "flow(sigmas) of std.schedule"),
+        ("guidance.invert(x, flow_model(net), schedule.leading(s, 10))", "flow(sigmas) of std.schedule"),
+        (
+            "guidance.inpaint(x, flow_model(net), schedule.leading(s, 10), x, x)",
+            "flow(sigmas) of std.schedule",
+        ),
+        ("loss.vlb(flow_model(net), s, x)[:, none] + x", "flow(sigmas) of std.schedule"),
+        ("sampler.flow_euler(x, eps_model(net), schedule.leading(s, 10))", "straight paths"),
+        ("sampler.tcd(x, eps_model(net), schedule.ve([2.0, 1.0]))", "tcd counts timesteps"),
+        ("sampler.consistency(x, x0_model(net), schedule.leading(s, 10))", "at full strength"),
+        // Where alpha or sigma is 0.
+        (
+            "sampler.ddim(x, eps_model(net), schedule.trailing(z, 5))",
+            "says nothing of the image where alpha is 0",
+        ),
+        (
+            "sampler.flow_euler(x, eps_model(net), schedule.flow([1.0, 0.5]))",
+            "says nothing of the image where alpha is 0",
+        ),
+        ("loss.vlb(eps_model(net), z, x)[:, none] + x", "says nothing of the image where alpha is 0"),
+        ("sampler.heun(x, v_model(net), schedule.trailing(z, 10))", "divides by alpha"),
+        (
+            "sampler.ddim(x, x0_model(net), schedule.inverted(schedule.leading(s, 10)))",
+            "invert of std.guidance",
+        ),
+        (
+            "sampler.ddim(x, eps_model(net), schedule.inverted(schedule.leading(s, 10)), on_x0 = guidance.clip())",
+            "invert of std.guidance",
+        ),
+        (
+            "sampler.heun(x, eps_model(net), schedule.inverted(schedule.leading(s, 10)))",
+            "invert of std.guidance",
+        ),
+        (
+            "sampler.dpm_solver(x, eps_model(net), schedule.leading(s, 10), of = \"eps\")",
             "cannot step to the clean image",
         ),
-        ("heun(v_model(net), schedule.trailing(schedule.zero_terminal_snr(s), 10))", "divides by alpha"),
-        ("ddim(eps_model(net), schedule.leading(s, 1001))", "the schedule has 1000 timesteps"),
+        // Grids.
+        (
+            "sampler.ddim(x, eps_model(net), schedule.leading(s, 1001))",
+            "steps is 1 to 1000, and 1001 is given",
+        ),
+        ("sampler.ddim(x, eps_model(net), schedule.leading(s, 1000, to_first = false))", "steps is 1 to 999"),
+        ("sampler.ddim(x, eps_model(net), schedule.linear_steps(s, 1500))", "steps is 1 to 1000"),
+        ("sampler.ddim(x, eps_model(net), schedule.quadratic_steps(s, 0))", "and 0 is given"),
+        ("sampler.ddim(x, eps_model(net), schedule.leading(s, 1))", "trailing(s, 1)"),
+        ("sampler.ddim(x, eps_model(net), schedule.distilled(s, 60))", "steps is 1 to 50"),
+        ("sampler.ddim(x, eps_model(net), schedule.ve([1.0, 2.0]))", "sigmas go down"),
+        ("sampler.ddim(x, eps_model(net), schedule.ve([]))", "at least one step"),
+        ("sampler.ddim(x, flow_model(net), schedule.flow([1.5, 0.5]))", "sigmas lie in 0 to 1"),
+        (
+            "sampler.ddim(x, eps_model(net), schedule.at(s, [500, 200], previous = [600, 100]))",
+            "below its own",
+        ),
+        (
+            "sampler.ddim(x, eps_model(net), schedule.at(s, [500, 200], previous = [100]))",
+            "of the 2 steps, and has 1",
+        ),
+        // Options.
+        ("sampler.ddim(x, eps_model(net), schedule.leading(s, 10), eta = -0.5)", "eta is 0"),
+        (
+            "sampler.dpm_solver(x, eps_model(net), schedule.leading(s, 10), solver = \"rk4\")",
+            "\"rk4\" is given",
+        ),
+        ("sampler.unipc(x, eps_model(net), schedule.leading(s, 10), solver = \"bh3\")", "\"bh3\" is given"),
+        (
+            "sampler.ddpm(x, learned_range(eps_model(wide)), schedule.leading(s, 10), variance = \"fixd\")",
+            "\"fixd\" is given",
+        ),
+        ("sampler.edm(x, eps_model(net), schedule.leading(s, 10), s_churn = -1)", "s_churn is 0 or more"),
+        (
+            "sampler.annealed_langevin(x, eps_model(net), schedule.ve([2.0]), steps = 0)",
+            "1 or more, and 0 is given",
+        ),
+        (
+            "sampler.predictor_corrector(x, eps_model(net), schedule.ve([2.0]), corrections = -1)",
+            "0 or more, and -1 is given",
+        ),
+        (
+            "guidance.inpaint(x, eps_model(net), schedule.leading(s, 10), x, x, resample = 0)",
+            "1 or more, and 0 is given",
+        ),
+        ("guidance.dynamic_threshold(99.5)(x)", "0 to 1, and 99.5 is given"),
+        (
+            "guidance.classifier(eps_model(net), flat, s, guidance.interval(2, 9, 3)).call(x, 5)",
+            "the smaller timestep",
+        ),
+        ("loss.min_snr(eps_model(net), s, x, gamma = 0)[:, none] + x", "above 0"),
+        ("float(metric.variational_bound(eps_model(net), s, x, stride = -3))[:, none] + x", "-3 is given"),
+        ("float(metric.precision_recall(x, x, k = 0).recall) + x", "from 1, and 0 is given"),
     ] {
-        let found = errors(&format!("sampler.{sampler}"));
+        let found = errors(call);
         assert!(
             found.len() == 1 && found[0].starts_with("E0309") && found[0].contains(says),
-            "{sampler}: {found:#?}"
+            "{call}: {found:#?}"
         );
+    }
+    // A schedule for a grid, or both in the other order: the first error says so.
+    for call in [
+        "sampler.ddim(x, eps_model(net), s)",
+        "sampler.heun(x, eps_model(net), s)",
+        "sampler.ddim(x, schedule.leading(s, 10), eps_model(net))",
+    ] {
+        let found = errors(call);
+        assert!(found[0].contains("a sampler takes x, a denoiser and a grid"), "{call}: {found:#?}");
     }
 }
