@@ -23,25 +23,19 @@ pub(super) fn rule(site: &mut Site<'_, '_>) -> Result<Option<NodeId>, OpError> {
     if matches!(*site.node.op, Op::Expand(_)) || !site.inputs.iter().any(broadcast) {
         return Ok(None);
     }
-    let ones = match &*site.node.op {
-        // One thing for several halves of a batch.
-        Op::Cat(cat) if cat.axis == 0 && site.inputs.iter().all(|i| *i == site.inputs[0]) => {
-            let length = &site.at(site.inputs[0]).ty.shape[0];
-            one(site, site.inputs[0], length).map(|one| vec![one])
-        }
-        op => {
-            let types: Vec<&Type> = site.inputs.iter().map(|i| &*site.at(*i).ty).collect();
-            let Some(leads) = op.leading(&types, &site.node.ty) else { return Ok(None) };
-            let sample = |(id, lead): (&NodeId, &Lead)| match lead {
-                Lead::Batch => one(site, *id, &samples),
-                Lead::Either | Lead::Shared => Some(One::whole(*id)),
-            };
-            site.inputs.iter().zip(&leads).map(sample).collect()
-        }
+    if matches!(&*site.node.op, Op::Cat(cat) if cat.axis == 0) {
+        return halves(site);
+    }
+    let types: Vec<&Type> = site.inputs.iter().map(|i| &*site.at(*i).ty).collect();
+    let Some(leads) = site.node.op.leading(&types, &site.node.ty) else { return Ok(None) };
+    let sample = |(id, lead): (&NodeId, &Lead)| match lead {
+        Lead::Batch => one(site, *id, &samples),
+        Lead::Either | Lead::Shared => Some(One::whole(*id)),
     };
-    let Some(ones) = ones else { return Ok(None) };
+    let Some(ones) = site.inputs.iter().zip(&leads).map(sample).collect::<Option<Vec<One>>>() else {
+        return Ok(None);
+    };
     let op: Op = match &*site.node.op {
-        Op::Cat(cat) if cat.axis == 0 => return spread(site, &ones[0]).map(Some),
         Op::Reshape(r) => Reshape { shape: with_first(&r.shape, Dim::from(1)) }.into(),
         op => op.clone(),
     };
@@ -53,7 +47,17 @@ pub(super) fn rule(site: &mut Site<'_, '_>) -> Result<Option<NodeId>, OpError> {
     }
     let inputs: Vec<NodeId> = ones.iter().map(|o| o.emit(site)).collect::<Result<_, _>>()?;
     let at = site.to.emit(op, &inputs)?;
-    spread(site, &One::whole(at)).map(Some)
+    spread(site, at).map(Some)
+}
+
+/// One thing for several parts of a batch laid end to end.
+fn halves(site: &mut Site<'_, '_>) -> Result<Option<NodeId>, OpError> {
+    let (part, same) = (site.inputs[0], site.inputs.iter().all(|i| *i == site.inputs[0]));
+    let length = site.at(part).ty.shape[0].clone();
+    match one(site, part, &length).filter(|_| same) {
+        Some(one) => spread(site, one.source).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// One sample's part of an input.
@@ -99,9 +103,9 @@ fn one(site: &Site<'_, '_>, id: NodeId, samples: &Dim) -> Option<One> {
 }
 
 /// The node's type, filled with one sample.
-fn spread(site: &mut Site<'_, '_>, one: &One) -> Result<NodeId, OpError> {
+fn spread(site: &mut Site<'_, '_>, one: NodeId) -> Result<NodeId, OpError> {
     let shape = site.node.ty.shape.clone();
-    site.to.emit(Expand { shape }.into(), &[one.source])
+    site.to.emit(Expand { shape }.into(), &[one])
 }
 
 fn with_first(shape: &[Dim], first: Dim) -> Vec<Dim> {

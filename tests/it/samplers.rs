@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 
 use taper::data::{Array, ArrayData, parse_safetensors};
+use taper::elaborate::Request;
+use taper::graph::program::StaticValue;
 use taper::run::{Rng, Silent, Tensor, Watcher, to_f32_vec};
 use taper::source::MemorySources;
 use taper::{CheckOptions, Checked, Given, RunSettings, Session};
@@ -327,5 +329,42 @@ fn a_mismatch_of_denoiser_and_sampler_is_an_error_of_the_check() {
     ] {
         let found = errors(call);
         assert!(found[0].contains("a sampler takes x, a denoiser and a grid"), "{call}: {found:#?}");
+    }
+}
+
+/// All images are 0, so that what the sampler gives is the noise that is left. An ancestral step leaves that of its
+/// level, whatever its length; a reverse diffusion step (Song et al. 2021, eq. 46) leaves `(to / from)^4` of the variance that
+/// it finds and adds `from^2 - to^2`.
+#[test]
+fn an_ancestral_predictor_leaves_the_noise_of_the_level() {
+    let text = "use std.denoiser.{x0_model}\nuse std.sampler\nuse std.schedule\n\n\
+                pipeline P() {\n  graph left(ancestral: bool = true) -> f32[] {\n    \
+                grid = schedule.ve([8.0, 4.0, 2.0], last = 1.0)\n    \
+                model = x0_model(fn (x, t) = 0 * x)\n    \
+                y = sampler.predictor_corrector(8 * normal([256, 256]), model, grid, 0, ancestral = ancestral)\n    \
+                mean(y^2)\n  }\n}\n";
+    let left = |ancestral: bool| {
+        let request = Request {
+            entry: Some(("left".into(), vec![("ancestral".into(), StaticValue::Bool(ancestral))])),
+            ..Request::default()
+        };
+        let options = CheckOptions { request, ..CheckOptions::default() };
+        let checked = taper::check(&MemorySources::single("p.taper", text), "p.taper", &options);
+        assert!(checked.diagnostics.is_empty(), "{}", checked.render());
+        let mut session =
+            Session::open(checked.program.expect("a pipeline"), &RunSettings::default()).expect("a device");
+        let entry = checked.entry.expect("the graph");
+        let result = session.run(&entry, Given::default(), &mut Silent).expect("it runs");
+        match result.outputs[0].1.data {
+            ArrayData::F32(ref v) => v[0],
+            ref other => panic!("a number of single precision, not {other:?}"),
+        }
+    };
+    let reverse = [(8.0, 4.0), (4.0, 2.0), (2.0, 1.0_f32)]
+        .iter()
+        .fold(64.0, |v, (from, to)| (to / from).powi(4) * v + from * from - to * to);
+    for (ancestral, want) in [(true, 1.0), (false, reverse)] {
+        let found = left(ancestral);
+        assert!((found / want - 1.0).abs() < 0.03, "{found} beside {want}");
     }
 }
